@@ -1,0 +1,1 @@
+"""The Qt application: it shows, listens and starts work; `unet_core` computes."""

@@ -1,0 +1,363 @@
+"""The canvas: shows one plane of the document with labels and prediction over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent, QShowEvent, QTransform
+from PySide6.QtWidgets import QWidget
+
+from app import overlays
+from app.camera import Camera, Point
+from app.document import Document
+from app.layers import ImageLayer, LabelLayer, PredictionLayer, paint_layers
+from app.loader import LoadedPlane, PlaneLoader
+from unet_core.stack import PlaneIndex
+from unet_core.tiling import Rect
+
+EMPTY_HINT = "Open an image or drop it here (Ctrl+O)"
+LOADING_HINT = "Loading…"
+
+LOADING_DELAY_MS = 200
+"""A plane that comes sooner is shown without a word; the one before stays until then."""
+
+VIEW_INTERVAL_MS = 33
+"""`view_changed` comes at most this often, and always once more at the end."""
+
+BACKGROUND = QColor(32, 33, 36)
+
+
+class Tile(Protocol):
+    """What the engine predicts: see `engine.PredictedTile`."""
+
+    @property
+    def plane(self) -> PlaneIndex: ...
+    @property
+    def rect(self) -> Rect: ...
+    @property
+    def maps(self) -> NDArray[np.uint8]: ...
+
+
+class Canvas(QWidget):
+    """The picture, without any say of mouse or keys: `viewport.Viewport` adds those.
+
+    The shown plane follows `document.plane` as soon as it is read. Until then the plane before
+    stays, whole, with its own labels, and cannot be painted on.
+    """
+
+    view_changed = Signal(object)
+    """The Rect of the plane that is in view; the newest one, about 30 times a second at most."""
+    plane_shown = Signal(object)
+    """The `LoadedPlane` that is shown from now on."""
+    plane_failed = Signal(str)
+    """One sentence: why the document's plane cannot be shown."""
+
+    def __init__(self, document: Document, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setMinimumSize(160, 120)
+
+        self.document = document
+        self.camera = Camera()
+        self.image_layer = ImageLayer()
+        self.label_layer = LabelLayer()
+        self.prediction_layer = PredictionLayer()
+        self.loader = PlaneLoader(self)
+        self.shown: LoadedPlane | None = None
+        """The plane on the screen, with its raw intensities."""
+
+        self._failure = ""
+        self._early_tiles: list[Tile] = []
+        self._last_view: tuple[Rect, float] | None = None
+
+        self._view_timer = QTimer(self, singleShot=True, interval=VIEW_INTERVAL_MS)
+        self._view_timer.timeout.connect(self._announce_view)
+        self._loading_timer = QTimer(self, singleShot=True, interval=LOADING_DELAY_MS)
+        self._loading_timer.timeout.connect(self.update)
+
+        document.stack_changed.connect(self._on_stack_changed)
+        document.plane_changed.connect(self._on_plane_changed)
+        document.channels_changed.connect(self._load)
+        document.labels_changed.connect(self._on_labels_changed)
+        document.classes_changed.connect(self._on_classes_changed)
+        self.loader.loaded.connect(self._on_loaded)
+        self.loader.failed.connect(self._on_failed)
+        # Qt aborts the program when a QThread object dies while its thread runs.
+        self.destroyed.connect(self.loader.stop)
+        self._on_classes_changed()
+
+    def shutdown(self) -> None:
+        """Finish a stroke in progress and end the loader's thread. For good."""
+        self.document.end_stroke()
+        self.loader.stop()
+
+    # --- what the window calls ---------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Show the whole image."""
+        self.camera.fit()
+        self._on_view_moved()
+
+    def zoom_actual(self) -> None:
+        """One device pixel per image pixel, the middle of the picture staying where it is."""
+        self.camera.look_at(self.camera.centre, 1 / self.devicePixelRatioF())
+        self._on_view_moved()
+
+    def zoom_by(self, factor: float) -> None:
+        """Zoom at the middle of the picture."""
+        self.zoom_at(factor, QPointF(self.width() / 2, self.height() / 2))
+
+    def set_image_visible(self, visible: bool) -> None:
+        self.image_layer.visible = visible
+        self.update()
+
+    def set_label_visible(self, visible: bool) -> None:
+        self.label_layer.visible = visible
+        self.update()
+
+    def set_prediction_visible(self, visible: bool) -> None:
+        self.prediction_layer.visible = visible
+        self.update()
+
+    def set_threshold(self, threshold: int) -> None:
+        """Show the prediction where a class's map is at least `threshold`, 1 to 255."""
+        self.prediction_layer.set_threshold(threshold)
+        self.update()
+
+    def set_opacity(self, opacity: float) -> None:
+        """How much the prediction covers the image, 0 to 1."""
+        self.prediction_layer.set_opacity(opacity)
+        self.update()
+
+    def put_tiles(self, tiles: Sequence[Tile]) -> None:
+        """Show predicted tiles of the document's plane; those of another plane are ignored."""
+        for tile in tiles:
+            if self.prediction_layer.put(tile.plane, tile.rect, tile.maps):
+                self._update_image_rect(tile.rect)
+                self.prediction_layer.stale = False
+            elif tile.plane == self.document.plane:
+                self._early_tiles.append(tile)  # the network was faster than the disk
+
+    def clear_prediction(self) -> None:
+        self._early_tiles.clear()
+        self.prediction_layer.clear()
+        self.update()
+
+    def mark_prediction_stale(self) -> None:
+        """Remember that the prediction is older than the labels; see `prediction_layer.stale`."""
+        self.prediction_layer.stale = not self.prediction_layer.empty
+
+    def visible_rect(self) -> Rect:
+        """The image pixels in view, wholly or in part."""
+        return self.camera.visible()
+
+    def image_to_widget(self, y: float, x: float) -> QPoint:
+        """Where in the widget pixel `(y, x)` has its centre.
+
+        At 1:1 and closer, a mouse event at this point hits exactly that pixel.
+        """
+        row, column = self.camera.cursor_for(math.floor(y), math.floor(x))
+        return QPoint(column, row)
+
+    def widget_to_image(self, position: QPointF | QPoint) -> tuple[float, float]:
+        """The image point `(y, x)` under a cursor at `position`; its floor is the pixel."""
+        point = self.camera.under_cursor(position.y(), position.x())
+        return point.y, point.x
+
+    def view_state(self) -> dict[str, Any]:
+        """What is in view, as plain values for a settings or project file."""
+        centre = self.camera.centre
+        return {
+            "fit": self.camera.fitted,
+            "zoom": self.camera.zoom,
+            "y": centre.y,
+            "x": centre.x,
+        }
+
+    def restore_view_state(self, state: dict[str, Any]) -> None:
+        """Go back to what `view_state` gave; a state that makes no sense shows the whole image."""
+        try:
+            numbers = [float(state[key]) for key in ("y", "x", "zoom")]
+        except (KeyError, TypeError, ValueError):
+            numbers = []
+        if not numbers or state.get("fit") or not all(map(math.isfinite, numbers)):
+            self.fit()
+            return
+        self.camera.look_at(Point(numbers[0], numbers[1]), numbers[2])
+        self._on_view_moved()
+
+    # --- what the document tells -------------------------------------------------------------
+
+    @Slot()
+    def _on_stack_changed(self) -> None:
+        plane = self.document.plane_rect
+        self.loader.forget()
+        self.shown = None
+        self._failure = ""
+        self._early_tiles.clear()
+        self.image_layer.clear()
+        self.label_layer.clear()
+        self.prediction_layer.set_plane(self.document.plane, plane.height, plane.width)
+        self.camera.set_image(plane.height, plane.width)
+        self._last_view = None
+        self._on_picture_changed()
+        self._on_view_moved()
+
+    @Slot()
+    def _on_plane_changed(self) -> None:
+        self._early_tiles.clear()
+        self._load()
+
+    @Slot()
+    def _load(self) -> None:
+        document = self.document
+        if document.stack is None:
+            return
+        self.loader.request(
+            document.stack, document.ranges, document.plane, document.visible_channels
+        )
+        self._loading_timer.start()
+
+    @Slot(object)
+    def _on_loaded(self, loaded: LoadedPlane) -> None:
+        another_plane = self.shown is None or self.shown.plane != loaded.plane
+        self.shown = loaded
+        self._failure = ""
+        self.image_layer.set_plane(loaded)
+        if another_plane:
+            self.label_layer.set_plane(self.document.annotation, loaded.plane)
+            height, width = loaded.image.shape[:2]
+            self.prediction_layer.set_plane(loaded.plane, height, width)
+            early, self._early_tiles = self._early_tiles, []
+            self.put_tiles(early)
+            self._last_view = None  # the same rectangle of another plane is another view
+        if loaded.number == self.loader.newest:
+            self._loading_timer.stop()
+        self._on_picture_changed()
+        self._on_view_moved()
+        self.plane_shown.emit(loaded)
+
+    @Slot(object, str)
+    def _on_failed(self, plane: PlaneIndex, sentence: str) -> None:
+        self.shown = None
+        self._failure = sentence
+        self._loading_timer.stop()
+        self.image_layer.clear()
+        self.label_layer.set_plane(self.document.annotation, plane)
+        self.prediction_layer.set_plane(plane, *self.document.plane_rect[2:])
+        self._on_picture_changed()
+        self.update()
+        self.plane_failed.emit(sentence)
+
+    @Slot(object, object)
+    def _on_labels_changed(self, plane: PlaneIndex, rect: Rect) -> None:
+        if self.shown is None or plane != self.shown.plane:
+            return
+        self._update_image_rect(self.label_layer.refresh(self.document.annotation, plane, rect))
+
+    @Slot()
+    def _on_classes_changed(self) -> None:
+        self.label_layer.set_classes(self.document.classes)
+        self.prediction_layer.set_classes(self.document.classes)
+        self.update()
+
+    @property
+    def paintable(self) -> bool:
+        """Whether what is on the screen is the plane that a stroke would go to."""
+        return self.shown is not None and self.shown.plane == self.document.plane
+
+    def _on_picture_changed(self) -> None:
+        """Another stack or plane is shown, or none; for subclasses to follow."""
+
+    # --- view --------------------------------------------------------------------------------
+
+    def _on_view_moved(self) -> None:
+        """The camera has moved."""
+        self.update()
+        if not self._view_timer.isActive():
+            self._announce_view()
+
+    @Slot()
+    def _announce_view(self) -> None:
+        # The zoom too: in a larger window the whole image is another view of the same rectangle.
+        view = self.visible_rect(), self.camera.zoom
+        if view == self._last_view or self.shown is None:
+            return
+        self._last_view = view
+        self._view_timer.start()
+        self.view_changed.emit(view[0])
+
+    def zoom_at(self, factor: float, position: QPointF) -> None:
+        """Zoom with the image point at widget point `position` staying where it is."""
+        self.camera.zoom_at(factor, position.y(), position.x())
+        self._on_view_moved()
+
+    def _update_image_rect(self, rect: Rect) -> None:
+        """Repaint the part of the widget that shows `rect` of the plane."""
+        if rect.empty:
+            return
+        top, left = self.camera.to_widget(rect.y, rect.x)
+        bottom, right = self.camera.to_widget(rect.bottom, rect.right)
+        area = QRectF(left, top, right - left, bottom - top).intersected(QRectF(self.rect()))
+        if not area.isEmpty():
+            self.update(area.toAlignedRect().adjusted(-1, -1, 1, 1))
+
+    # --- painting ----------------------------------------------------------------------------
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(event.rect(), BACKGROUND)
+        if self.document.stack is None:
+            overlays.paint_message(painter, self.rect(), EMPTY_HINT)
+            return
+        self._paint_layers(painter, event.rect())
+        pixel_size = self.document.stack.pixel_size
+        if pixel_size is not None:
+            overlays.paint_scale_bar(painter, self.height(), pixel_size[2], self.camera.zoom)
+        if message := self._failure or self._loading_message():
+            overlays.paint_message(painter, self.rect(), message)
+        self._paint_cursor(painter)
+
+    def _paint_cursor(self, painter: QPainter) -> None:
+        """For subclasses: what belongs above everything else."""
+
+    def _paint_layers(self, painter: QPainter, area: QRect) -> None:
+        zoom, corner = self.camera.zoom, self.camera.corner
+        top, left = self.camera.to_image(area.top(), area.left())
+        bottom, right = self.camera.to_image(area.bottom() + 1, area.right() + 1)
+        y, x = math.floor(top), math.floor(left)
+        exposed = Rect(y, x, math.ceil(bottom) - y, math.ceil(right) - x)
+        painter.save()
+        painter.setTransform(QTransform(zoom, 0, 0, zoom, corner.x, corner.y))
+        paint_layers(
+            painter,
+            exposed,
+            zoom * self.devicePixelRatioF(),
+            self.image_layer,
+            (self.prediction_layer, self.label_layer),
+        )
+        painter.restore()
+
+    def _loading_message(self) -> str:
+        late = not self.paintable and not self._loading_timer.isActive()
+        return LOADING_HINT if late else ""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._measure()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        self._measure()
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.DevicePixelRatioChange:
+            self._measure()
+        return super().event(event)
+
+    def _measure(self) -> None:
+        self.camera.set_widget(self.height(), self.width(), self.devicePixelRatioF())
+        self._on_view_moved()

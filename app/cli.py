@@ -1,0 +1,448 @@
+"""The command line: train, predict, measure, info. Thin over `unet_core`; opens no window."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Generator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from tqdm import tqdm
+
+from app.sentences import known_sentence
+
+COMMANDS = ("train", "predict", "measure", "info")
+
+R = TypeVar("R")
+N = TypeVar("N", int, float)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one subcommand; returns the exit code: 0 done, 1 the input or the work failed."""
+    options = _parser().parse_args(arguments)  # wrong usage exits with 2
+    try:
+        summary = options.run(options)
+        if options.json:
+            print(json.dumps(summary))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _complain("Cancelled; unfinished files were removed.")
+    except BrokenPipeError:  # the work is done, and whoever read of it has read enough
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # Python flushes it at its end
+    except OSError as error:
+        return _complain(f"{error.filename or 'A file'}: {error.strerror or error}.")
+    except Exception as error:
+        if (known := known_sentence(error)) is None:  # a mistake of ours: show where
+            raise
+        return _complain(known)
+    return 0
+
+
+def _complain(sentence: str) -> int:
+    print(f"limn: {sentence}", file=sys.stderr)
+    return 1
+
+
+# --- usage -----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="limn",
+        description="Paint a few cells, get the rest. Without a subcommand: limn [PATH …] opens "
+        "the window on a project or on images.",
+        epilog="Example: limn cells.tif",
+    )
+    commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
+    _add_train(commands)
+    _add_predict(commands)
+    _add_measure(commands)
+    info = _add(
+        commands,
+        "info",
+        "show versions, devices, memory, and where settings and logs are kept",
+        "limn info --json",
+    )
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add(commands: Any, name: str, what: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        epilog=f"Example: {example}",
+    )
+    parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
+    return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+
+
+def _add_train(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "train",
+        "fine-tune a network on labelled images",
+        "limn train --pair cells.tif labels.tif --out cells.safetensors --seconds 60",
+    )
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        required=True,
+        type=Path,
+        metavar=("IMAGE", "LABELS"),
+        help="an image and its labels: 0 unlabelled, 1 background, 2… classes; may be repeated",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="MODEL", help="file to write")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        default="bundled",
+        metavar="bundled|scratch|MODEL",
+        help="the weights to start from (default: bundled)",
+    )
+    parser.add_argument("--network", metavar="NAME", help="the network, with --from scratch")
+    parser.add_argument(
+        "--labels-are",
+        choices=("classes", "objects"),
+        default="classes",
+        help="objects: 0 unlabelled, 1 background, 2… one number per cell, all of one class",
+    )
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--seconds", type=_positive, help="longest training time (default: 30)")
+    limit.add_argument("--steps", type=_count, help="number of optimiser steps")
+    parser.add_argument("--seed", type=_seed, default=0, help="of all random choices (default: 0)")
+    _add_device(parser)
+    parser.set_defaults(run=_train)
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "predict",
+        "predict masks of whole images",
+        "limn predict --model cells.safetensors --out masks --write objects *.tif",
+    )
+    parser.add_argument("--model", required=True, metavar="MODEL|bundled")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--write",
+        type=_outputs,
+        default=("probability", "classes", "objects"),
+        metavar="probability,classes,objects",
+        help="which masks (default: all three)",
+    )
+    parser.add_argument("--threshold", type=_share, default=0.5, help="0…1 (default: 0.5)")
+    parser.add_argument(
+        "--min-size",
+        type=_count_or_zero,
+        metavar="PX2",
+        help="leave out smaller objects (default: 10)",
+    )
+    _add_device(parser)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.set_defaults(run=_predict)
+
+
+def _add_measure(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "measure",
+        "measure numbered objects",
+        "limn measure --objects cells_objects.tif --image cells.tif --out cells.csv",
+    )
+    parser.add_argument("--objects", required=True, type=Path, metavar="LABELS")
+    parser.add_argument("--image", required=True, type=Path, metavar="IMAGE")
+    parser.add_argument("--out", required=True, type=Path, metavar="TABLE.csv")
+    parser.set_defaults(run=_measure)
+
+
+def _number(convert: Callable[[str], N], text: str) -> N:
+    try:
+        return convert(text)
+    except ValueError:
+        kind = "whole number" if convert is int else "number"
+        raise argparse.ArgumentTypeError(f"“{text}” is no {kind}") from None
+
+
+def _positive(text: str) -> float:
+    value = _number(float, text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(float, text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = _number(int, text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _count_or_zero(text: str) -> int:
+    value = _number(int, text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = _number(int, text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError("must be from 0 to 2⁶³ - 1")
+    return value
+
+
+def _outputs(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    known = ("probability", "classes", "objects")
+    if not names or any(name not in known for name in names):
+        raise argparse.ArgumentTypeError(f"use one or more of {','.join(known)}")
+    return names
+
+
+# --- the work --------------------------------------------------------------------------------
+
+
+def _follow(steps: Generator[Any, Any, R], bar: tqdm[NoReturn], name: str = "") -> R:
+    """Drive a generator of Progress reports to its end, showing them on `bar`."""
+    while True:
+        try:
+            report = next(steps)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        if report.text != bar.desc or report.total != bar.total:
+            bar.set_description_str(f"{name}{report.text}", refresh=False)
+            if bar.total != report.total:
+                bar.reset(report.total)
+        bar.update(report.done - bar.n)
+
+
+def _check_out(out: Path, *inputs: Path) -> None:
+    """Raise ExportError, before any work, where the result cannot or must not be written."""
+    from unet_core.export import ExportError
+
+    if out.is_dir():
+        raise ExportError(f"{out} is a folder: choose a file name inside it.")
+    if not out.parent.is_dir():
+        raise ExportError(f"{out} cannot be written: its folder does not exist; make it first.")
+    if not os.access(out.parent, os.W_OK):
+        raise ExportError(f"{out} cannot be written: its folder is read-only; choose another.")
+    if out.resolve() in [path.resolve() for path in inputs]:
+        raise ExportError(f"{out} is an input, which Limn never overwrites: choose another name.")
+
+
+def _train(options: argparse.Namespace) -> dict[str, Any]:
+    from unet_core.annotation import Annotation
+    from unet_core.device import choose_device
+    from unet_core.export import ExportError, read_labels
+    from unet_core.intensity import intensity_range
+    from unet_core.model import Model
+    from unet_core.objects import classes_of_objects
+    from unet_core.patches import TrainingSet
+    from unet_core.stack import open_stack
+    from unet_core.training import TrainingError, fit
+
+    device = choose_device(options.device)
+    _check_out(options.out, *(path for pair in options.pair for path in pair))
+    if options.network and options.start != "scratch":
+        raise TrainingError("--network goes with --from scratch: a model brings its own network.")
+    regions = []
+    channels = pixel_size = None
+    for image, labels in options.pair:
+        with open_stack(image) as stack:
+            if channels is not None and stack.shape[2] != channels:
+                raise TrainingError(
+                    f"{image} has {stack.shape[2]} channels, the images before it {channels}."
+                )
+            channels, pixel_size = stack.shape[2], stack.pixel_size
+            planes = read_labels(labels, stack)
+            if options.labels_are == "objects":
+                planes = {plane: classes_of_objects(p) for plane, p in planes.items()}
+            if any(int(p.max()) > 255 for p in planes.values()):
+                raise ExportError(
+                    f"{labels} has values above 255: are these objects? Use --labels-are objects."
+                )
+            shape = (stack.shape[0], stack.shape[1], *stack.shape[3:])
+            annotation = Annotation.from_planes(shape, planes)
+            if not planes:
+                raise ExportError(f"{labels} has no labels: all its pixels are 0.")
+            regions += TrainingSet.of(stack, annotation, intensity_range(stack)).regions
+    data = TrainingSet(regions)
+    if 1 not in data.values or len(data.values) < 2:
+        names = ", ".join(str(pair[1]) for pair in options.pair)
+        raise TrainingError(
+            f"{names}: training needs pixels of background (value 1) and of a class (value 2 or "
+            f"more), but the only values are {data.values}."
+        )
+    assert channels is not None
+    classes = _named_classes(max(data.values))
+    if options.start == "scratch":
+        start = Model.fresh(options.network or "compact", channels, classes, options.seed)
+    elif options.start == "bundled":
+        start = Model.bundled().adapted(channels, classes)
+    else:
+        start = Model.load(Path(options.start))
+        if start.channels != channels or len(start.classes) < len(classes):
+            start = start.adapted(channels, classes)
+    start.pixel_size = pixel_size
+    seconds = options.seconds or (None if options.steps else 30.0)
+    fitting = fit(
+        start, data, device=device, seed=options.seed, steps=options.steps, seconds=seconds
+    )
+    with tqdm(total=1000, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
+        bar.set_description_str("Training", refresh=False)
+        while True:
+            try:
+                report = next(fitting)
+            except StopIteration as end:
+                model = end.value
+                break
+            bar.set_postfix_str(f"step {report.step}, loss {report.loss:.3f}", refresh=False)
+            bar.update(int(report.fraction * 1000) - bar.n)
+    model.save(options.out)
+    return {"model": str(options.out), **model.provenance}
+
+
+def _named_classes(count: int) -> tuple[Any, ...]:
+    """Background and `count` - 1 classes, the first of them a cell."""
+    from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
+
+    more = [ClassInfo(f"class {value}", "#009e73") for value in range(3, count + 1)]
+    return (*DEFAULT_CLASSES, *more)
+
+
+def _predict(options: argparse.Namespace) -> dict[str, Any]:
+    from unet_core.device import choose_device
+    from unet_core.export import DEFAULT_MIN_SIZE, ExportError, mask_path
+    from unet_core.intensity import intensity_range
+    from unet_core.model import Model
+    from unet_core.segment import segment
+    from unet_core.stack import open_stack
+
+    device = choose_device(options.device)
+    bundled = options.model == "bundled"
+    model = Model.bundled() if bundled else Model.load(Path(options.model))
+    targets = {
+        image: {what: mask_path(image, what, options.out) for what in options.write}
+        for image in options.images
+    }
+    stems = [image.stem for image in targets]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise ExportError(f"Two images are called {twice}: predict them into different folders.")
+    inputs = {image.resolve() for image in options.images}
+    for outputs in targets.values():
+        for path in outputs.values():
+            if path.resolve() in inputs:
+                raise ExportError(f"{path} is an image to predict: write into another folder.")
+    min_size = DEFAULT_MIN_SIZE if options.min_size is None else options.min_size
+    results = []
+    for image, outputs in targets.items():
+        with open_stack(image) as stack, tqdm(total=1, unit="step") as bar:
+            used = model.adapted(stack.shape[2]) if bundled else model
+            objects = _follow(
+                segment(
+                    used,
+                    stack,
+                    intensity_range(stack),
+                    device,
+                    outputs,
+                    threshold=options.threshold,
+                    min_size=min_size,
+                ),
+                bar,
+                f"{image.name}: ",
+            )
+        written = {what: str(path) for what, path in outputs.items()}
+        results.append({"image": str(image), "objects": objects, "written": written})
+    return {"model": options.model, "threshold": options.threshold, "images": results}
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    from unet_core.atomic import os_reason, replacing
+    from unet_core.export import ExportError, read_labels
+    from unet_core.objects import measure
+    from unet_core.stack import open_stack
+
+    _check_out(options.out, options.objects, options.image)
+    rows = 0
+    with open_stack(options.image) as stack:
+        planes = read_labels(options.objects, stack)
+        empty = np.zeros(stack.shape[3:], np.uint8)
+        tables = measure(lambda plane: planes.get(plane, empty), stack, options.image.name)
+        try:
+            with (
+                replacing(options.out) as part,
+                part.open("w", newline="", encoding="utf-8") as file,
+            ):
+                writer = csv.writer(file)
+                for frame, table in enumerate(tqdm(tables, total=stack.shape[0], desc="Measuring")):
+                    if frame == 0:
+                        writer.writerow(table.header)
+                    writer.writerows(table.rows)
+                    rows += len(table.rows)
+        except OSError as error:
+            raise ExportError(
+                f"{options.out} cannot be written: {os_reason(error)}; choose another place."
+            ) from error
+    return {"table": str(options.out), "objects": rows}
+
+
+def _info(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from unet_core.device import choose_device, describe, memory_line
+    from unet_core.networks import REGISTRY
+    from unet_core.places import data_dir, log_file, settings_dir
+    from unet_core.training import app_version
+
+    devices = {"cpu": describe(torch.device("cpu"))}
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        devices[f"cuda:{i}"] = describe(torch.device("cuda", i))
+    if torch.backends.mps.is_available():
+        devices["mps"] = describe(torch.device("mps"))
+    facts: dict[str, Any] = {
+        "limn": app_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "qt": version("PySide6-Essentials"),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "memory": memory_line(),
+        "devices": devices,
+        "auto_device": str(choose_device("auto")),
+        "networks": list(REGISTRY),
+        "settings": str(settings_dir()),
+        "log": str(log_file()),
+        "recovery": str(data_dir() / "recovery"),
+    }
+    if not options.json:
+        for name, value in facts.items():
+            if isinstance(value, dict):
+                value = "; ".join(f"{k}: {v}" for k, v in value.items())
+            elif isinstance(value, list):
+                value = ", ".join(value)
+            print(f"{name.replace('_', ' '):12} {value}")
+    return facts

@@ -1,0 +1,504 @@
+"""Engine: owns the network and the one running job.
+
+Training, live prediction and export take turns; none runs beside another, so nobody ever sees
+half-changed weights. While training runs, the same job predicts what is in view between two steps.
+torch is imported only inside jobs: the window is there before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, Signal, Slot
+
+from app.jobs import Job, JobError, Latest, Steps
+from unet_core.annotation import Annotation, ClassInfo
+from unet_core.export import DEFAULT_MIN_SIZE, check_target
+from unet_core.stack import PlaneIndex, Stack
+from unet_core.tiling import Rect
+
+if TYPE_CHECKING:
+    import torch
+
+    from unet_core.live import LivePrediction, PredictedTile
+    from unet_core.model import Model
+
+logger = logging.getLogger(__name__)
+
+View = tuple[PlaneIndex, Rect]
+
+REFRESH_SECONDS = 1.0
+"""While training, what is in view is predicted anew with better weights this often."""
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """What the training panel shows after a step."""
+
+    step: int
+    loss: float
+    fraction: float
+    eta: float | None
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """A file to be written."""
+
+    path: Path
+    what: str
+    """One of `segment.OUTPUTS`, "annotation" for the labels as they were painted, or "model"."""
+    threshold: float = 0.5
+    min_size: int = DEFAULT_MIN_SIZE
+
+
+@dataclass(frozen=True)
+class _Exported:
+    path: Path
+    objects: int | None
+
+
+class Engine(QObject):
+    """Starts work, one job at a time, and says what comes of it. Lives in the GUI thread."""
+
+    tiles_ready = Signal()
+    """There is something to take with `take_tiles()`."""
+    predictions_stale = Signal()
+    """The weights or the classes have changed: what the overlay shows is of yesterday."""
+    training_started = Signal()
+    training_progress = Signal(object)
+    training_finished = Signal(str)
+    model_trained = Signal(object)
+    """The new Model, to be saved; never changed afterwards."""
+    export_progress = Signal(object)
+    export_finished = Signal(str, object)
+    failed = Signal(str, str)
+    busy_changed = Signal(str)
+    """"idle", "predicting", "training" or "exporting"."""
+    device_found = Signal(str)
+    finished = Signal()
+    """After `shutdown()`: nothing runs any more."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.training_seconds: float | None = 30.0
+        self.training_steps: int | None = None
+        self.seed = 0
+        self.device_name = "auto"
+        self.model: Model | None = None
+        """The session's model; None stands for the bundled one."""
+        self._stack: Stack | None = None
+        self._ranges: NDArray[np.float32] = np.zeros((1, 2), np.float32)
+        self._classes: tuple[ClassInfo, ...] = ()
+        self._live = True
+        self._job: Job | None = None
+        self._busy = "idle"
+        self._next: Callable[[], None] | None = None
+        self._asked = ""
+        """Training or exporting that waits for the present job to end."""
+        self._closing = False
+        self._last_view: View | None = None
+        self._exchange = _Exchange()
+        # Touched by the running job only, and there is but one:
+        self._device: torch.device | None = None
+        self._prediction: LivePrediction | None = None
+        self._trained: Model | None = None
+
+    # --- what the window asks for --------------------------------------------------------------
+
+    @property
+    def busy(self) -> str:
+        """What runs now: "idle", "predicting", "training" or "exporting"."""
+        return self._busy
+
+    def set_stack(self, stack: Stack | None, ranges: NDArray[np.float32] | None = None) -> None:
+        """Another image: what was known of the former one is forgotten."""
+        # At once: a job that still reads the former image must not get views of the new one.
+        self._exchange = _Exchange()
+        self._last_view = None
+        self._after_job(lambda: self._take_stack(stack, ranges))
+
+    def set_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """The classes of the document, background first.
+
+        The next training takes them up, as far as they are painted. A class that nobody has
+        painted changes no pixel of what is predicted.
+        """
+        self._classes = tuple(classes)
+        self._predict_if_idle()
+
+    def set_model(self, model: Model | None) -> None:
+        """Go on with this model, None for the bundled one."""
+
+        def take() -> None:
+            self.model = model
+            self._forget_prediction()
+
+        self._after_job(take)
+
+    def set_view(self, plane: PlaneIndex, rect: Rect) -> None:
+        """What the user looks at; predicted as soon as possible when live prediction is on."""
+        if self._stack is None or rect.empty:
+            return
+        self._last_view = plane, rect
+        self._exchange.view.put(self._last_view)
+        self._predict_if_idle()
+
+    def set_live(self, live: bool) -> None:
+        """Switch live prediction on or off."""
+        self._live = live
+        if live:
+            self._look_again()
+            self._predict_if_idle()
+        elif self._busy == "predicting" and self._job is not None:
+            self._job.stop()
+
+    def train(self, labels: Annotation) -> None:
+        """Fine-tune on these labels; `labels` is a snapshot that is not painted on any more."""
+        if self._stack is None or self._occupied:
+            return
+        self._asked = "training"
+        self._after_job(lambda: self._start("training", partial(self._training, labels)))
+
+    def update_labels(self, labels: Annotation) -> None:
+        """Newer labels (a snapshot) for the training under way."""
+        if self._busy == "training":
+            self._exchange.labels.put(labels)
+
+    def export(self, request: ExportRequest, labels: Annotation | None = None) -> None:
+        """Predict the whole stack and write it, or write `labels` as painted."""
+        if self._stack is None:
+            return
+        if occupied := self._occupied:
+            what = "Training" if occupied == "training" else "Another export"
+            self.failed.emit(f"{what} is under way: stop it or wait, then export.", "")
+            return
+        self._asked = "exporting"
+        self._after_job(lambda: self._start("exporting", partial(self._exporting, request, labels)))
+
+    def stop(self) -> None:
+        """Stop training (what was learned is kept) or exporting (no file is left behind)."""
+        if self._job is not None and self._busy in ("training", "exporting"):
+            self._job.stop()
+
+    def shutdown(self) -> bool:
+        """Stop everything for good. True while a job still runs; then `finished` will come."""
+        self._closing = True
+        self._next = None
+        if self._job is None:
+            return False
+        self._job.stop()
+        return True
+
+    def take_tiles(self) -> list[PredictedTile]:
+        """Tiles predicted since the last call, the newest of each place."""
+        return self._exchange.tiles.take()
+
+    # --- the one job ---------------------------------------------------------------------------
+
+    @property
+    def _occupied(self) -> str:
+        """ "training" or "exporting" where that runs or is about to, else an empty text."""
+        return self._busy if self._busy in ("training", "exporting") else self._asked
+
+    def _after_job(self, start: Callable[[], None]) -> None:
+        """Do `start` when no job runs: at once, or when the present one has been stopped."""
+        if self._closing:
+            return
+        if self._job is None:
+            start()
+            self._predict_if_idle()
+            return
+        former = self._next
+
+        def both() -> None:
+            if former is not None:
+                former()
+            # The former request may have started a job of its own; then it is that one's turn.
+            self._after_job(start)
+
+        self._next = both
+        if self._busy != "exporting":
+            self._job.stop()
+
+    def _start(self, busy: str, steps: Callable[[_Exchange], Steps]) -> None:
+        if busy != "predicting":
+            self._asked = ""
+        self._exchange.labels.take()
+        job = Job(partial(steps, self._exchange), self)
+        self._job = job
+        self._set_busy(busy)
+        job.progressed.connect(self._on_progress)
+        job.succeeded.connect(self._on_success)
+        job.stopped.connect(self._on_stop)
+        job.failed.connect(self._on_failure)
+        job.finished.connect(self._on_finished)
+        if busy == "training":
+            self.training_started.emit()
+        job.start()
+
+    def _set_busy(self, busy: str) -> None:
+        if busy != self._busy:
+            self._busy = busy
+            self.busy_changed.emit(busy)
+
+    @Slot(object)
+    def _on_progress(self, report: object) -> None:
+        if isinstance(report, TrainingProgress):
+            self.training_progress.emit(report)
+        elif isinstance(report, _DeviceFound):
+            self.device_found.emit(report.label)
+        else:
+            self.export_progress.emit(report)
+
+    @Slot(object)
+    def _on_success(self, result: object) -> None:
+        if self._busy == "training":
+            self._accept_model("Trained")
+        elif isinstance(result, _Exported):
+            objects = "" if result.objects is None else f"{result.objects} objects. "
+            self.export_finished.emit(f"{objects}Written to {result.path}", result.path)
+
+    @Slot()
+    def _on_stop(self) -> None:
+        if self._busy == "training":
+            self._accept_model("Stopped")
+        elif self._busy == "exporting" and not self._closing:
+            self.export_finished.emit("Export cancelled; no file was written.", None)
+        elif self._busy == "predicting":
+            self._look_again()  # some tiles are still to do
+
+    @Slot(object)
+    def _on_failure(self, error: JobError) -> None:
+        if self._busy == "predicting":
+            self._last_view = None  # do not fail again and again
+        self.failed.emit(error.sentence, error.details)
+        if self._busy == "training":
+            self._accept_model("Interrupted")
+
+    @Slot()
+    def _on_finished(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.deleteLater()
+        self._set_busy("idle")
+        if self._closing:
+            self.finished.emit()
+            return
+        following, self._next = self._next, None
+        if following is not None:
+            following()
+        self._predict_if_idle()
+
+    def _accept_model(self, verb: str) -> None:
+        trained, self._trained = self._trained, None
+        if trained is None:
+            self.training_finished.emit(f"{verb} before the first step.")
+            return
+        self.model = trained
+        self.model_trained.emit(trained)
+        steps = trained.provenance.get("steps", 0)
+        seconds = trained.provenance.get("seconds", 0)
+        self.training_finished.emit(f"{verb}: {steps} steps in {seconds:.0f} s")
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """What the user looks at is to be predicted, be it for the second time."""
+        if self._last_view is not None:
+            self._exchange.view.put(self._last_view)
+
+    def _predict_if_idle(self) -> None:
+        if (
+            self._job is None
+            and not self._closing
+            and self._live
+            and self._stack is not None
+            and self._classes
+            and self._exchange.view.waiting
+        ):
+            self._start("predicting", self._predicting)
+
+    def _take_stack(self, stack: Stack | None, ranges: NDArray[np.float32] | None) -> None:
+        self._stack = stack
+        if ranges is not None:
+            self._ranges = ranges
+        self.model = None
+        self._forget_prediction()
+
+    def _forget_prediction(self) -> None:
+        self._prediction = None
+        self._exchange.tiles.take()
+        self.predictions_stale.emit()
+        self._look_again()
+
+    # --- generators: they run in the job's thread ----------------------------------------------
+
+    def _prepared(
+        self, exchange: _Exchange
+    ) -> Generator[Any, None, tuple[torch.device, LivePrediction]]:
+        """The device and the live prediction, made on first use."""
+        from unet_core.device import choose_device, describe, prepare_thread
+        from unet_core.live import LivePrediction
+
+        prepare_thread()
+        if self._device is None:
+            self._device = choose_device(self.device_name)
+            yield _DeviceFound(describe(self._device))
+        if self._prediction is None:
+            assert self._stack is not None
+            self._prediction = LivePrediction(
+                self._stack, self._ranges, self._device, partial(self._deliver, exchange.tiles)
+            )
+            self._prediction.show(self._current_model())
+        return self._device, self._prediction
+
+    def _current_model(self) -> Model:
+        """A copy of the session's model, or of the bundled one, for the image's channels."""
+        from unet_core.model import Model
+
+        assert self._stack is not None
+        return (self.model or Model.bundled()).adapted(self._stack.shape[2])
+
+    def _deliver(self, box: _TileBox, tile: PredictedTile) -> None:
+        if box.put(tile):
+            self.tiles_ready.emit()
+
+    def _predicting(self, exchange: _Exchange) -> Steps:
+        _, prediction = yield from self._prepared(exchange)
+        while True:
+            if view := exchange.view.take():
+                prediction.look_at(*view)
+            if not prediction.step():
+                return None
+            yield None
+
+    def _training(self, labels: Annotation, exchange: _Exchange) -> Steps:
+        from unet_core.patches import TrainingSet
+        from unet_core.training import fit
+
+        assert self._stack is not None
+        device, prediction = yield from self._prepared(exchange)
+        data = TrainingSet.of(self._stack, labels, self._ranges)
+        yield None
+        start = self._current_model()
+        # As many classes as are painted, so that `limn train` on the same labels has as many.
+        known = max(len(start.classes), *data.values, 0)
+        start = start.adapted(start.channels, self._classes[:known])
+        start.pixel_size = self._stack.pixel_size
+        fitting = fit(
+            start,
+            data,
+            device=device,
+            seed=self.seed,
+            steps=self.training_steps,
+            seconds=self.training_seconds,
+        )
+        newer: TrainingSet | None = None
+        shown = -np.inf
+        try:
+            while True:
+                report = fitting.send(newer)
+                # From here on what was learned is kept, should the user stop.
+                self._trained = report.model
+                yield TrainingProgress(
+                    report.step,
+                    report.loss,
+                    report.fraction,
+                    report.eta if np.isfinite(report.eta) else None,
+                    report.elapsed,
+                )
+                if painted := exchange.labels.take():
+                    # A class that is painted for the first time waits for the next training.
+                    newer = TrainingSet.of(self._stack, painted, self._ranges, known)
+                else:
+                    newer = None
+                if view := exchange.view.take():
+                    prediction.look_at(*view)
+                if self._live:
+                    if prediction.idle and time.monotonic() - shown > REFRESH_SECONDS:
+                        prediction.show(report.model.copy())
+                        shown = time.monotonic()
+                    prediction.step()
+                    yield None
+        except StopIteration:
+            pass
+        finally:
+            if self._trained is not None:
+                self._trained = self._trained.copy()
+                prediction.show(self._trained.copy())
+        return None
+
+    def _exporting(
+        self, request: ExportRequest, labels: Annotation | None, exchange: _Exchange
+    ) -> Steps:
+        assert self._stack is not None
+        stack = self._stack
+        if request.what == "model":
+            check_target(request.path, stack, overwrite=True)
+            self._current_model().save(request.path)
+            yield None
+            return _Exported(request.path, None)
+        if request.what == "annotation":
+            from unet_core.export import write_mask
+
+            assert labels is not None
+            planes = (labels.read(plane) for plane in stack.planes())
+            yield from write_mask(request.path, planes, like=stack, dtype=np.uint8)
+            return _Exported(request.path, None)
+        from unet_core.segment import segment
+
+        device, _ = yield from self._prepared(exchange)
+        objects = yield from segment(
+            self._current_model(),
+            stack,
+            self._ranges,
+            device,
+            {request.what: request.path},
+            threshold=request.threshold,
+            min_size=request.min_size,
+        )
+        return _Exported(request.path, objects)
+
+
+@dataclass(frozen=True)
+class _DeviceFound:
+    label: str
+
+
+class _TileBox:
+    """Tiles on their way to the GUI: at most one for each place, the newest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tiles: dict[tuple[PlaneIndex, Rect], PredictedTile] = {}
+
+    def put(self, tile: PredictedTile) -> bool:
+        """Leave a tile; True when the box was empty, so that the reader must be told."""
+        with self._lock:
+            was_empty = not self._tiles
+            self._tiles[tile.plane, tile.rect] = tile
+            return was_empty
+
+    def take(self) -> list[PredictedTile]:
+        with self._lock:
+            tiles, self._tiles = self._tiles, {}
+            return list(tiles.values())
+
+
+class _Exchange:
+    """What passes between the GUI thread and the job's about one image."""
+
+    def __init__(self) -> None:
+        self.view: Latest[View] = Latest()
+        self.labels: Latest[Annotation] = Latest()
+        self.tiles = _TileBox()

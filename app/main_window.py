@@ -1,0 +1,494 @@
+"""The window: builds the parts, and makes every connection. The wiring diagram of Limn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Slot
+from PySide6.QtGui import QCloseEvent, QKeyEvent
+from PySide6.QtWidgets import QApplication, QMainWindow, QVBoxLayout, QWidget
+
+from app import assets, commands, errors, theme
+from app.collector import Collector
+from app.dialogs import CommandPalette, ShortcutSheet
+from app.document import Document
+from app.engine import Engine
+from app.exporting import Exporting
+from app.files import Files
+from app.loader import CHANNEL_COLORS
+from app.memory import Memory
+from app.messages import MessageBar, ProgressStrip
+from app.object_count import ObjectCounter
+from app.panels.brush import BrushPanel
+from app.panels.classes import ClassesPanel
+from app.panels.navigator import NavigatorPanel
+from app.panels.prediction import PredictionPanel
+from app.panels.training import TrainingPanel
+from app.saver import Saver
+from app.saving_desk import SavingDesk
+from app.settings import Settings
+from app.status_bar import StatusBar
+from app.tool_commands import ToolCommands
+from app.training_desk import TrainingDesk
+from app.viewport import Viewport
+from unet_core.annotation import ClassInfo
+from unet_core.export import DEFAULT_MIN_SIZE
+from unet_core.tiling import Rect
+
+
+class MainWindow(QMainWindow):
+    """All parts hang on the window: `document`, `viewport`, `engine`, `saver` and the panels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("mainWindow")
+        self.setWindowTitle("Limn")
+        self.settings = Settings()
+        self.document = Document(self)
+        self.viewport = Viewport(self.document)
+        self.engine = Engine(self)
+        self.saver = Saver(self)
+        self.centre = QWidget()
+        self.messages = MessageBar(self.centre)
+        self.strip = ProgressStrip()
+        self.navigator = NavigatorPanel()
+        self.classes = ClassesPanel()
+        self.brush = BrushPanel()
+        self.training = TrainingPanel()
+        self.prediction = PredictionPanel()
+        self.status = StatusBar(self.strip)
+        self.files = Files(
+            self,
+            self.document,
+            self.engine,
+            self.saver,
+            self.settings,
+            self.messages,
+            self.strip,
+        )
+        self.saving = SavingDesk(self.files, self.status, self.messages, self)
+        self.counter = ObjectCounter(self.viewport.prediction_layer, self)
+        self.tools = ToolCommands(self.document, self)
+        self.actions_by_id = commands.build_actions(self)
+        self.desk = TrainingDesk(self.document, self.engine, self.training, self)
+        self.exporting = Exporting(
+            self,
+            self.document,
+            self.engine,
+            self.settings,
+            self.prediction,
+            self.messages,
+            self.strip,
+        )
+        self.memory = Memory(
+            self,
+            self.document,
+            self.viewport,
+            self.prediction,
+            self.saver,
+            self.files,
+            self.settings,
+        )
+        self._known_classes: tuple[ClassInfo, ...] = ()
+        self._leaving = False
+        self._running = 0
+        self._saver_done = False
+        self._lay_out()
+        self._connect()
+        for name in ("live", "show_annotation", "show_prediction", "show_image"):
+            self.actions_by_id[name].setChecked(True)
+        self.memory.restore_settings()
+        self._update_all()
+
+    def _lay_out(self) -> None:
+        commands.build_menus(self, self.actions_by_id)
+        commands.build_toolbar(self, self.actions_by_id)
+        column = QVBoxLayout(self.centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.viewport, 1)
+        column.addWidget(self.navigator)
+        self.setCentralWidget(self.centre)
+        self.setStatusBar(self.status)
+        for panel in (self.classes, self.brush, self.training, self.prediction):
+            self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, panel)
+        self._apply_theme()
+        self.viewport.setFocus()
+
+    # --- every connection ------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        document, viewport, engine, saver = self.document, self.viewport, self.engine, self.saver
+        # Commands
+        does = {
+            "open": self.files.ask_open,
+            "save": self.files.save,
+            "save_as": self.files.ask_save_as,
+            "export": self.exporting.ask,
+            "predict_all": self.exporting.ask_probability,
+            "quit": self.close,
+            "undo": document.undo,
+            "redo": document.redo,
+            "fit": viewport.fit,
+            "zoom_actual": viewport.zoom_actual,
+            "train": self.desk.train,
+            "stop": engine.stop,
+            "palette": self._show_palette,
+            "shortcuts": self._show_shortcuts,
+            "class_foreground": self.tools.use_foreground,
+            "class_background": self.tools.use_background,
+            "class_swap": self.tools.swap_class,
+            "class_next": self.tools.next_class,
+        }
+        # These carry a number, which `tools.step` finds in the action.
+        steps: dict[str, tuple[Callable[[int], None], int]] = {
+            "z_previous": (document.step_z, -1),
+            "z_next": (document.step_z, 1),
+            "z_back": (document.step_z, -10),
+            "z_forward": (document.step_z, 10),
+            "t_previous": (document.step_t, -1),
+            "t_next": (document.step_t, 1),
+            "brush_smaller": (document.step_brush, -1),
+            "brush_larger": (document.step_brush, 1),
+            "threshold_down": (self.prediction.step_threshold, -8),
+            "threshold_up": (self.prediction.step_threshold, 8),
+            "threshold_down_fine": (self.prediction.step_threshold, -1),
+            "threshold_up_fine": (self.prediction.step_threshold, 1),
+        }
+        steps |= {f"class_{n}": (document.set_active_class, n) for n in range(1, 10)}
+        actions = self.actions_by_id
+        for name, do in does.items():
+            actions[name].triggered.connect(do)
+        for name, step in steps.items():
+            actions[name].setData(step)
+            actions[name].triggered.connect(self.tools.step)
+        for n in range(1, 10):
+            actions[f"channel_{n}"].setData(n - 1)
+            actions[f"channel_{n}"].triggered.connect(self.tools.toggle_channel)
+        for name in ("brush", "eraser", "pick", "pan"):
+            actions[name].setData(name)
+            actions[name].triggered.connect(self.tools.choose_tool)
+        for name in ("annotation", "prediction", "image"):
+            actions[f"show_{name}"].toggled.connect(self._show_layers)
+            actions[f"show_{name}"].triggered.connect(self.tools.peek)
+        actions["live"].toggled.connect(self._set_live)
+        # Panels
+        self.navigator.z_chosen.connect(self.tools.choose_z)
+        self.navigator.t_chosen.connect(self.tools.choose_t)
+        self.navigator.channel_toggled.connect(document.set_channel_visible)
+        self.classes.class_chosen.connect(document.set_active_class)
+        self.classes.rename_requested.connect(document.rename_class)
+        self.classes.recolor_requested.connect(document.recolor_class)
+        self.classes.add_requested.connect(self.tools.add_class)
+        self.brush.diameter_chosen.connect(document.set_brush_diameter)
+        self.brush.spin.lineEdit().returnPressed.connect(viewport.setFocus)
+        self.training.train_requested.connect(self.desk.train)
+        self.training.stop_requested.connect(engine.stop)
+        self.prediction.live_toggled.connect(actions["live"].setChecked)
+        self.prediction.threshold_chosen.connect(self._set_threshold)
+        self.prediction.opacity_chosen.connect(self._set_opacity)
+        self.strip.cancel_requested.connect(engine.stop)
+        self.strip.cancel_requested.connect(self.files.cancel)
+        # Document
+        document.stack_changed.connect(self._update_all)
+        document.plane_changed.connect(self._update_plane)
+        document.plane_changed.connect(self.memory.view_changed)
+        document.edited.connect(saver.record)
+        document.edited.connect(self.memory.view_changed)
+        document.undone.connect(saver.record_undo)
+        document.redone.connect(saver.record_redo)
+        document.history_changed.connect(self._update_commands)
+        document.counts_changed.connect(self._update_counts)
+        document.classes_changed.connect(self._update_classes)
+        document.tool_changed.connect(self._update_tool)
+        document.channels_changed.connect(self._update_channels)
+        # Viewport
+        viewport.view_changed.connect(self._view_moved)
+        viewport.hover.connect(self._show_pixel)
+        viewport.files_dropped.connect(self.files.open_first)
+        viewport.plane_shown.connect(self._count)
+        viewport.plane_failed.connect(self.messages.show_error)
+        # Engine
+        engine.tiles_ready.connect(self._take_tiles)
+        engine.predictions_stale.connect(viewport.mark_prediction_stale)
+        engine.predictions_stale.connect(self._show_network)
+        engine.training_started.connect(self.desk.started)
+        engine.training_progress.connect(self.desk.progressed)
+        engine.training_finished.connect(self.desk.finished)
+        engine.model_trained.connect(saver.put_model)
+        engine.export_progress.connect(self.exporting.progressed)
+        engine.export_finished.connect(self.exporting.finished)
+        engine.failed.connect(self.messages.show_error)
+        engine.busy_changed.connect(self._show_network)
+        engine.busy_changed.connect(self.desk.engine_busy)
+        engine.busy_changed.connect(self.exporting.engine_busy)
+        engine.busy_changed.connect(self.files.engine_busy)
+        engine.device_found.connect(self.training.set_device)
+        engine.finished.connect(self._part_finished)
+        # Saver and files
+        saver.pending.connect(self.saving.pending)
+        saver.saved.connect(self.saving.saved)
+        saver.failed.connect(self.saving.failed)
+        saver.opened.connect(self.files.project_opened)
+        saver.open_failed.connect(self.files.project_failed)
+        saver.named.connect(self.files.project_named)
+        saver.finished.connect(self._saver_finished)
+        self.files.title_changed.connect(self.setWindowTitle)
+        self.files.opened.connect(self._opened)
+        self.files.finished.connect(self._part_finished)
+        # The rest
+        self.desk.reason_changed.connect(self._update_commands)
+        self.counter.counted.connect(self.prediction.set_objects)
+
+    # --- what the document says ------------------------------------------------------------------
+
+    @Slot()
+    def _update_all(self) -> None:
+        """Another image, or none."""
+        stack = self.document.stack
+        self.prediction.set_objects(None)
+        self.training.reset()
+        self.navigator.set_size(*(stack.shape[:2] if stack is not None else (1, 1)))
+        names = stack.channel_names if stack is not None else ()
+        colors = [CHANNEL_COLORS[i % len(CHANNEL_COLORS)] for i in range(len(names))]
+        if stack is not None and stack.is_rgb:
+            colors = ["#ff0000", "#00a000", "#0060ff"]
+        self.navigator.set_channels(names, colors, self.document.visible_channels)
+        self._update_channels()
+        self._update_plane()
+        self._update_classes()
+        self._update_tool()
+
+    @Slot()
+    def _update_plane(self) -> None:
+        self.navigator.set_plane(*self.document.plane)
+        if self.document.stack is not None:
+            self.engine.set_view(self.document.plane, self.viewport.visible_rect())
+
+    @Slot()
+    def _update_channels(self) -> None:
+        visible = self.document.visible_channels
+        self.navigator.show_channels(visible)
+        for n in range(1, 10):
+            self.actions_by_id[f"channel_{n}"].setChecked(n <= len(visible) and visible[n - 1])
+
+    @Slot()
+    def _update_classes(self) -> None:
+        classes = self.document.classes
+        self.classes.set_classes(classes, self.document.active_class)
+        for n in range(1, 10):
+            known = n <= len(classes)
+            self.actions_by_id[f"class_{n}"].setText(classes[n - 1].name if known else f"Class {n}")
+        if self.document.stack is not None and tuple(classes) != self._known_classes:
+            self._known_classes = tuple(classes)
+            self.engine.set_classes(classes)
+            self.saver.put_classes(classes)
+        self._update_counts()
+
+    @Slot()
+    def _update_counts(self) -> None:
+        self.classes.set_counts(self.document.annotation.counts())
+        self.desk.labels_changed()
+
+    @Slot()
+    def _update_tool(self) -> None:
+        self.brush.set_diameter(self.document.brush_diameter)
+        self.actions_by_id[self.document.tool].setChecked(True)
+
+    @Slot()
+    def _update_commands(self) -> None:
+        """Enable what can be done now, and say on the Train button why it can not be pressed."""
+        stack, reason = self.document.stack, self.desk.reason
+        there = {
+            "": True,
+            "stack": stack is not None,
+            "undo": self.document.history.can_undo,
+            "redo": self.document.history.can_redo,
+            "z": stack is not None and stack.shape[1] > 1,
+            "t": stack is not None and stack.shape[0] > 1,
+            "train": reason is None,
+            "busy": self.engine.busy in ("training", "exporting"),
+        }
+        for n in range(1, 10):
+            there[f"class_{n}"] = stack is not None and n <= len(self.document.classes)
+            there[f"channel_{n}"] = stack is not None and n <= len(self.document.visible_channels)
+        for command in commands.COMMANDS:
+            if not command.later:
+                self.actions_by_id[command.id].setEnabled(there[command.needs])
+        self.training.set_reason(reason)
+
+    # --- what the viewport says ------------------------------------------------------------------
+
+    @Slot(object)
+    def _view_moved(self, rect: Rect) -> None:
+        self.engine.set_view(self.document.plane, rect)
+        self.status.show_zoom(self.viewport.camera.zoom * self.devicePixelRatioF())
+        self.memory.view_changed()
+
+    @Slot(object)
+    def _show_pixel(self, pixel: tuple[int, int] | None) -> None:
+        stack, shown = self.document.stack, self.viewport.shown
+        if pixel is None or stack is None or shown is None:
+            self.status.show_pixel(None)
+            return
+        y, x = pixel
+        value = int(self.document.annotation.read(shown.plane, Rect(y, x, 1, 1))[0, 0])
+        name = self.document.classes[value - 1].name if value else "unlabelled"
+        self.status.show_pixel(pixel, stack.pixel_size, shown.raw[:, y, x], name)
+
+    @Slot()
+    def _count(self) -> None:
+        self.counter.request(self.document.plane_rect, self.viewport.visible_rect())
+
+    @Slot(int)
+    def _set_threshold(self, threshold: int) -> None:
+        self.viewport.set_threshold(threshold)
+        self._count()
+        self.memory.view_changed()
+
+    @Slot(int)
+    def _set_opacity(self, percent: int) -> None:
+        self.viewport.set_opacity(percent / 100)
+        self.memory.view_changed()
+
+    @Slot()
+    def _show_layers(self) -> None:
+        actions = self.actions_by_id
+        self.viewport.set_label_visible(actions["show_annotation"].isChecked())
+        self.viewport.set_prediction_visible(actions["show_prediction"].isChecked())
+        self.viewport.set_image_visible(actions["show_image"].isChecked())
+
+    # --- what the engine says --------------------------------------------------------------------
+
+    @Slot()
+    def _take_tiles(self) -> None:
+        self.viewport.put_tiles(self.engine.take_tiles())
+        self._count()
+
+    @Slot()
+    def _show_network(self) -> None:
+        """Say whose prediction is on show."""
+        model = self.engine.model
+        if self.engine.busy == "training":
+            self.prediction.set_learning()
+        else:
+            self.prediction.set_network(None if model is None else model.provenance.get("steps", 0))
+
+    @Slot(bool)
+    def _set_live(self, live: bool) -> None:
+        self.prediction.show_live(live)
+        self.engine.set_live(live)
+
+    def export_to(self, path: Path, what: str, min_size: int = DEFAULT_MIN_SIZE) -> None:
+        """Write "objects", "classes", "probability" or "annotation" of the whole stack to `path`.
+
+        Uses the threshold on show; objects below `min_size` pixels are left out. Runs off the GUI
+        thread, replaces an existing file, and ends with `engine.export_finished` or
+        `engine.failed`.
+        """
+        self.exporting.export_to(path, what, min_size)
+
+    # --- what the files say ----------------------------------------------------------------------
+
+    @Slot(object)
+    def _opened(self, state: dict[str, Any]) -> None:
+        self._known_classes = tuple(self.document.classes)
+        self.memory.restore_view(state)
+        self.viewport.setFocus()
+
+    # --- the window itself -----------------------------------------------------------------------
+
+    def _apply_theme(self) -> None:
+        theme.apply(self)
+        commands.refresh_icons(self.actions_by_id, self)
+
+    @Slot()
+    def _show_palette(self) -> None:
+        CommandPalette(self.actions_by_id, self).show()
+
+    @Slot()
+    def _show_shortcuts(self) -> None:
+        ShortcutSheet(self).show()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "status"):
+            self._apply_theme()
+        elif (
+            event.type() == QEvent.Type.ActivationChange
+            and hasattr(self, "tools")
+            and not self.isActiveWindow()
+        ):
+            self.tools.hold.release()  # the key goes up elsewhere
+
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        self.tools.key_released(event)
+        super().keyReleaseEvent(event)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Close at once where nothing runs; else as soon as what runs has stopped.
+
+        First the jobs, which may still hand a model to the saver; then the saver, which writes
+        what is left; then the window. Nothing waits in the GUI thread.
+        """
+        if not self._leaving and not self.saving.may_close(self.close):
+            event.ignore()
+            return
+        if not self._leaving:
+            self._leaving = True
+            self.memory.keep_settings()
+            self.document.end_stroke()
+            self.memory.write_view()
+            self.counter.cancel()
+            self.setEnabled(False)
+            engine_busy = self.engine.shutdown()
+            files_busy = self.files.shutdown()
+            self._running = engine_busy + files_busy + (self.counter.job is not None)
+            if self.counter.job is not None:
+                self.counter.job.finished.connect(self._part_finished)
+            if not self._running:
+                self.saver.shutdown()
+        if not self._saver_done:
+            event.ignore()
+            return
+        self.viewport.shutdown()
+        self.files.close_stack()
+        super().closeEvent(event)
+
+    @Slot()
+    def _part_finished(self) -> None:
+        if self._leaving:
+            self._running -= 1
+            if self._running == 0:
+                self.saver.shutdown()
+
+    @Slot()
+    def _saver_finished(self) -> None:
+        self._saver_done = True
+        self.close()
+
+
+def build(paths: Sequence[Path] = ()) -> MainWindow:
+    """Return a shown window that opens the first of `paths`; a QApplication must exist."""
+    Collector.watch(QApplication.instance())
+    window = MainWindow()
+    window.show()
+    window.files.open_first(list(paths))
+    # After the first paint: it looks into files.
+    QTimer.singleShot(0, window.files.offer_recovered)
+    return window
+
+
+def run(paths: Sequence[Path]) -> int:
+    """Show the window until it is closed; returns the exit code of the program."""
+    app = QApplication([sys.argv[0]])
+    app.setApplicationName("Limn")
+    app.setApplicationDisplayName("Limn")
+    app.setWindowIcon(assets.icon("limn", app.palette(), 64))
+    errors.log_to_file()
+    window = build(paths)
+    errors.install_hook(window.messages)
+    return app.exec()

@@ -1,0 +1,91 @@
+"""How many objects the prediction shows: counted in a thread, the newest question wins."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from app.jobs import Job
+from app.layers import PredictionLayer
+from unet_core.tiling import Rect
+
+DELAY_MS = 120
+WHOLE_PLANE = 2**26
+"""Up to so many pixels the whole plane is counted, beyond that only what is in view."""
+
+
+class ObjectCounter(QObject):
+    """Counts on request, at most every `DELAY_MS`, one count at a time."""
+
+    counted = Signal(object)
+    """The number of objects, an int; None where nothing has been predicted."""
+
+    def __init__(self, layer: PredictionLayer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._layer = layer
+        self._area = Rect(0, 0, 0, 0)
+        self._job: Job | None = None
+        self._again = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DELAY_MS)
+        self._timer.timeout.connect(self._start)
+
+    @property
+    def job(self) -> Job | None:
+        """The count that runs now."""
+        return self._job
+
+    def request(self, plane: Rect, view: Rect) -> None:
+        """Count soon: the prediction, the threshold or the plane has changed."""
+        whole = plane.height * plane.width <= WHOLE_PLANE
+        self._area = plane if whole else view
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def cancel(self) -> None:
+        """Ask for nothing any more: the window closes."""
+        self._timer.stop()
+        self._again = False
+
+    @Slot()
+    def _start(self) -> None:
+        if self._job is not None:
+            self._again = True
+            return
+        if self._layer.empty or self._area.empty:
+            self.counted.emit(None)
+            return
+        # A copy: the layer goes on changing in the GUI thread.
+        maps, threshold = self._layer.read(self._area), self._layer.threshold
+        self._job = Job(_Count(maps, threshold), self)
+        self._job.succeeded.connect(self.counted)
+        self._job.finished.connect(self._finished)
+        self._job.start()
+
+    @Slot()
+    def _finished(self) -> None:
+        if self._job is not None:
+            self._job.deleteLater()
+        self._job = None
+        if self._again:
+            self._again = False
+            self._start()
+
+
+class _Count:
+    def __init__(self, maps: NDArray[np.uint8], threshold: int) -> None:
+        self._maps, self._threshold = maps, threshold
+
+    def __call__(self) -> Generator[None, None, int]:
+        yield
+        # Here, not above: scikit-image takes its time, and the window need not wait for it.
+        from unet_core.objects import count_objects
+
+        classes = np.ones(self._maps.shape[1:], np.uint8)
+        for number, plane in enumerate(self._maps):
+            classes[plane >= self._threshold] = number + 2
+        return count_objects(classes)

@@ -1,0 +1,133 @@
+"""What the viewport paints over the picture: brush circle, scale bar and messages.
+
+All of it must be readable on any image, so everything is drawn light on dark.
+"""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QRegion
+
+DARK = QColor(0, 0, 0, 150)
+LIGHT = QColor(255, 255, 255)
+
+BAR_WIDEST = 160
+"""The scale bar is at most so many logical pixels wide."""
+
+_MARGIN = 14
+_PADDING = 8
+_BAR_HEIGHT = 4
+
+_CROSS = 9
+"""Reach of the cross, in logical pixels, that marks the centre of circles of which too little is
+seen to tell where the cursor is: smaller than the first or larger than the second radius."""
+_SMALL_BRUSH, _LARGE_BRUSH = 4.0, 200.0
+
+_RING_RADIUS, _RING_BANDS = 48.0, 24
+
+
+def brush_region(centre: QPointF, radius: float) -> QRegion:
+    """What must be repainted where a brush circle comes or goes: a box, or a ring if it is large.
+
+    The ring is made of boxes, two for each of a few bands across the circle.
+    """
+    reach = radius + 3
+    if radius < _RING_RADIUS:
+        return QRegion(_square(centre, max(reach, _CROSS + 3)))
+    region = QRegion(_square(centre, _CROSS + 3))
+    hole = radius - 3
+    height = 2 * reach / _RING_BANDS
+    for band in range(_RING_BANDS):
+        top = -reach + band * height
+        bottom = top + height
+        nearest = 0.0 if top < 0 < bottom else min(abs(top), abs(bottom))
+        farthest = max(abs(top), abs(bottom))
+        outer = math.sqrt(max(reach**2 - nearest**2, 0.0))
+        inner = math.sqrt(max(hole**2 - farthest**2, 0.0))
+        for left, right in ((-outer, -inner), (inner, outer)):
+            box = QRectF(centre.x() + left, centre.y() + top, right - left, height)
+            region += box.toAlignedRect()
+    return region
+
+
+def _square(centre: QPointF, reach: float) -> QRect:
+    box = QRectF(centre.x() - reach, centre.y() - reach, 2 * reach, 2 * reach)
+    return box.toAlignedRect()
+
+
+def paint_brush(painter: QPainter, centre: QPointF, radius: float) -> None:
+    """A circle of `radius` logical pixels, dark outside and light inside."""
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    for color, width in ((DARK, 3.0), (LIGHT, 1.0)):
+        painter.setPen(QPen(color, width))
+        painter.drawEllipse(centre, radius, radius)
+        if not _SMALL_BRUSH <= radius <= _LARGE_BRUSH:
+            inner = radius + 2 if radius < _SMALL_BRUSH else 2
+            for dx, dy in ((1, 0), (0, 1), (-1, 0), (0, -1)):
+                painter.drawLine(
+                    centre + QPointF(dx * inner, dy * inner),
+                    centre + QPointF(dx * _CROSS, dy * _CROSS),
+                )
+    painter.restore()
+
+
+def scale_bar(pixel_size: float, zoom: float) -> tuple[float, str]:
+    """Width in logical pixels and text of a bar of 1, 2 or 5 times a power of ten.
+
+    `pixel_size` is in micrometres, `zoom` in logical pixels per image pixel.
+    """
+    widest = BAR_WIDEST * pixel_size / zoom  # in micrometres
+    power = 10.0 ** math.floor(math.log10(widest))
+    length = next(power * step for step in (5, 2, 1) if power * step <= widest * (1 + 1e-9))
+    if length >= 1000:
+        text = f"{length / 1000:g} mm"
+    elif length >= 1:
+        text = f"{length:g} µm"
+    else:
+        text = f"{length * 1000:g} nm"
+    return length * zoom / pixel_size, text
+
+
+def paint_scale_bar(painter: QPainter, height: int, pixel_size: float, zoom: float) -> None:
+    """Paint the bar into the bottom left corner of a widget of this height."""
+    width, text = scale_bar(pixel_size, zoom)
+    metrics = QFontMetricsF(painter.font())
+    text_height = metrics.height()
+    box_width = max(width, metrics.horizontalAdvance(text)) + 2 * _PADDING
+    box_height = text_height + _BAR_HEIGHT + 2 * _PADDING
+    box = QRectF(_MARGIN, height - _MARGIN - box_height, box_width, box_height)
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(DARK)
+    painter.drawRoundedRect(box, 5, 5)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+    left = box.x() + (box_width - width) / 2
+    painter.fillRect(QRectF(left, box.bottom() - _PADDING - _BAR_HEIGHT, width, _BAR_HEIGHT), LIGHT)
+    painter.setPen(LIGHT)
+    top = QRectF(box.x(), box.y() + _PADDING / 2, box_width, text_height)
+    painter.drawText(top, Qt.AlignmentFlag.AlignCenter, text)
+    painter.restore()
+
+
+def paint_message(painter: QPainter, area: QRect, text: str) -> None:
+    """A sentence in the middle of `area`, on a dark card."""
+    room = area.adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
+    flags = int(Qt.AlignmentFlag.AlignCenter) | int(Qt.TextFlag.TextWordWrap)
+    painter.save()
+    font = painter.font()
+    font.setPointSizeF(font.pointSizeF() * 1.25)
+    painter.setFont(font)
+    needed = painter.boundingRect(room, flags, text)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(DARK)
+    card = needed.adjusted(-2 * _PADDING, -_PADDING, 2 * _PADDING, _PADDING)
+    painter.drawRoundedRect(card, 6, 6)
+    painter.setPen(LIGHT)
+    painter.drawText(room, flags, text)
+    painter.restore()

@@ -1,0 +1,368 @@
+"""Engine: one job at a time, the newest view first, nothing lost when things overlap."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engine import Engine, ExportRequest
+from tests.annotator import annotate
+from tests.synthetic import dice, make_cells, write_imagej
+from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
+from unet_core.intensity import intensity_range
+from unet_core.model import Model
+from unet_core.segment import fingerprint
+from unet_core.stack import PlaneIndex, open_stack
+from unet_core.tiling import Rect
+
+PLANE = PlaneIndex(0, 0)
+ALL = Rect(0, 0, 200, 240)
+WAIT = 60_000
+
+
+@pytest.fixture
+def cells():
+    return make_cells(seed=0, shape=(200, 240), count=6, kind="mixed")
+
+
+@pytest.fixture
+def stack(tmp_path, cells):
+    image = np.stack((cells.image, cells.image[::-1]))
+    with open_stack(write_imagej(tmp_path / "cells.tif", image, "ZYX")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def engine(qtbot, stack):
+    made = Engine()
+    made.device_name = "cpu"
+    made.training_seconds, made.training_steps = None, 3
+    made.set_classes(DEFAULT_CLASSES)
+    made.set_stack(stack, intensity_range(stack))
+    yield made
+    if made.shutdown():
+        with qtbot.waitSignal(made.finished, timeout=WAIT):
+            pass
+
+
+def labels_for(cells) -> Annotation:
+    annotation = Annotation((1, 2, *cells.mask.shape))
+    annotate(annotation, PLANE, cells.mask, ~cells.mask)
+    return annotation
+
+
+def idle(qtbot, engine):
+    qtbot.waitUntil(lambda: engine.busy == "idle", timeout=WAIT)
+
+
+def shown(engine, plane=PLANE):
+    """The overlay made of all tiles of a plane delivered since the last look."""
+    image = np.zeros((200, 240), np.uint8)
+    tiles = [tile for tile in engine.take_tiles() if tile.plane == plane]
+    for tile in tiles:
+        image[tile.rect.slices] = tile.maps[0]
+    return image if tiles else None
+
+
+def test_what_is_in_view_is_predicted_and_the_device_named(qtbot, engine, cells):
+    with qtbot.waitSignals([engine.tiles_ready, engine.device_found], timeout=WAIT):
+        engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    overlay = shown(engine)
+    assert overlay is not None
+    assert dice(overlay >= 128, cells.mask) > 0.3
+
+
+def test_the_newest_of_many_views_wins(qtbot, engine):
+    engine.set_view(PLANE, ALL)
+    for _ in range(50):
+        engine.set_view(PLANE, Rect(0, 0, 20, 20))
+    engine.set_view(PlaneIndex(0, 1), ALL)
+    idle(qtbot, engine)
+    qtbot.waitUntil(
+        lambda: not engine._exchange.view.waiting and engine.busy == "idle", timeout=WAIT
+    )
+    tiles = engine.take_tiles()
+    assert any(tile.plane == PlaneIndex(0, 1) for tile in tiles)
+    assert len(tiles) <= 2
+
+
+def test_live_off_predicts_nothing_until_it_is_on_again(qtbot, engine):
+    engine.set_live(False)
+    engine.set_view(PLANE, ALL)
+    assert engine.busy == "idle"
+    with qtbot.waitSignal(engine.tiles_ready, timeout=WAIT):
+        engine.set_live(True)
+    idle(qtbot, engine)
+
+
+def test_training_reports_predicts_in_between_and_ends_with_a_model(qtbot, engine, cells):
+    engine.training_steps = 8
+    engine.set_view(PLANE, ALL)
+    qtbot.waitUntil(lambda: engine.busy == "predicting", timeout=WAIT)
+    reports, busy, models = [], [], []
+    engine.training_progress.connect(reports.append)
+    engine.busy_changed.connect(busy.append)
+    engine.model_trained.connect(models.append)
+    with qtbot.waitSignals(
+        [engine.training_started, engine.training_finished], order="strict", timeout=WAIT
+    ):
+        engine.train(labels_for(cells))
+    (model,) = models
+    assert [r.step for r in reports] == list(range(1, 9))
+    assert engine.model is model
+    assert model.provenance["steps"] == 8
+    idle(qtbot, engine)
+    generations = {tile.generation for tile in engine.take_tiles()}
+    assert max(generations) >= 2, "the view was predicted with trained weights"
+    assert "training" in busy
+
+
+def test_stop_keeps_what_was_learned(qtbot, engine, cells):
+    engine.training_steps = 10_000
+    with qtbot.waitSignal(engine.training_progress, timeout=WAIT):
+        engine.train(labels_for(cells))
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT) as finished:
+        engine.stop()
+    assert finished.args[0].startswith("Stopped")
+    assert engine.model is not None
+    idle(qtbot, engine)
+    # and again: the path after the path
+    engine.training_steps = 2
+    before = engine.model.provenance["steps"]
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        engine.train(labels_for(cells))
+    assert engine.model.provenance["steps"] == before + 2, "training goes on from what was learned"
+
+
+def test_strokes_painted_while_it_trains_are_learned_from(qtbot, engine, cells):
+    engine.training_steps = 6
+    labels = labels_for(cells)
+    with qtbot.waitSignal(engine.training_progress, timeout=WAIT):
+        engine.train(labels.snapshot())
+    stroke = labels.stroke(PlaneIndex(0, 1), 2, 30)
+    stroke.to(100, 100)
+    stroke.finish()
+    engine.update_labels(labels.snapshot())
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        pass
+    counts = engine.model.provenance["labelled_pixels"]
+    assert counts == {str(value): n for value, n in sorted(labels.counts().items())}
+
+
+def test_too_few_labels_fail_with_a_sentence_and_all_goes_on(qtbot, engine, cells):
+    with qtbot.waitSignal(engine.failed, timeout=WAIT) as failed:
+        engine.train(Annotation((1, 2, 200, 240)))
+    assert failed.args[0] == "Paint some background."
+    idle(qtbot, engine)
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        engine.train(labels_for(cells))
+
+
+def test_export_writes_what_the_overlay_shows(qtbot, engine, stack, cells, tmp_path):
+    engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    overlay = shown(engine)
+    target = tmp_path / "classes.tif"
+    with qtbot.waitSignal(engine.export_finished, timeout=WAIT) as done:
+        engine.export(ExportRequest(target, "classes", threshold=96 / 256))
+    assert done.args[1] == target
+    with open_stack(target) as written:
+        assert written.shape == stack.shape
+        assert written.pixel_size == pytest.approx(stack.pixel_size)
+        assert ((written.plane(0, 0)[0] == 2) == (overlay >= 96)).mean() > 0.9999
+
+
+def test_the_annotation_itself_can_be_exported(qtbot, engine, cells, tmp_path):
+    labels = labels_for(cells)
+    target = tmp_path / "labels.tif"
+    with qtbot.waitSignal(engine.export_finished, timeout=WAIT):
+        engine.export(ExportRequest(target, "annotation"), labels)
+    with open_stack(target) as written:
+        assert np.array_equal(written.plane(0, 0)[0], labels.read(PLANE))
+
+
+def test_the_trained_network_can_be_exported(qtbot, engine, cells, stack, tmp_path):
+    engine.training_steps = 2
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        engine.train(labels_for(cells))
+    idle(qtbot, engine)
+    target = tmp_path / "cells_model.safetensors"
+    with qtbot.waitSignal(engine.export_finished, timeout=WAIT):
+        engine.export(ExportRequest(target, "model"))
+    idle(qtbot, engine)
+    assert fingerprint(Model.load(target)) == fingerprint(engine.model)
+    before = stack.path.read_bytes()
+    with qtbot.waitSignal(engine.failed, timeout=WAIT):
+        engine.export(ExportRequest(stack.path, "model"))
+    assert stack.path.read_bytes() == before
+
+
+def test_a_cancelled_export_leaves_no_file(qtbot, engine, tmp_path):
+    with qtbot.waitSignal(engine.export_progress, timeout=WAIT):
+        engine.export(ExportRequest(tmp_path / "o.tif", "objects"))
+    with qtbot.waitSignal(engine.export_finished, timeout=WAIT) as done:
+        engine.stop()
+    assert "cancelled" in done.args[0]
+    assert not (tmp_path / "o.tif").exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_exporting_while_training_is_refused_with_a_sentence(qtbot, engine, cells, tmp_path):
+    engine.training_steps = 10_000
+    with qtbot.waitSignal(engine.training_progress, timeout=WAIT):
+        engine.train(labels_for(cells))
+    with qtbot.waitSignal(engine.failed, timeout=WAIT) as failed:
+        engine.export(ExportRequest(tmp_path / "o.tif", "objects"))
+    assert "Training is under way" in failed.args[0]
+    assert engine.busy == "training"
+
+
+def test_another_stack_in_mid_training_is_taken_when_it_has_stopped(qtbot, engine, cells, tmp_path):
+    engine.training_steps = 10_000
+    with qtbot.waitSignal(engine.training_progress, timeout=WAIT):
+        engine.train(labels_for(cells))
+    other = write_imagej(tmp_path / "other.tif", np.zeros((3, 60, 70), np.uint8), "CYX")
+    with open_stack(other) as second:
+        engine.set_stack(second, intensity_range(second))
+        idle(qtbot, engine)
+        qtbot.waitUntil(lambda: engine._stack is second, timeout=WAIT)
+        assert engine.model is None, "the other image starts from the bundled weights"
+        with qtbot.waitSignal(engine.tiles_ready, timeout=WAIT):
+            engine.set_view(PLANE, Rect(0, 0, 60, 70))
+        idle(qtbot, engine)
+
+
+def test_a_view_of_the_new_image_is_not_lost_while_the_former_is_predicted(qtbot, engine, tmp_path):
+    engine.set_view(PLANE, ALL)
+    assert engine.busy == "predicting"
+    image = np.zeros((4, 60, 70), np.uint8)
+    with open_stack(write_imagej(tmp_path / "other.tif", image, "ZYX")) as second:
+        engine.set_stack(second, intensity_range(second))
+        # The former image has no such plane.
+        engine.set_view(PlaneIndex(0, 3), Rect(0, 0, 60, 70))
+        failures = []
+        engine.failed.connect(lambda sentence, details: failures.append(sentence))
+        qtbot.waitUntil(lambda: engine._stack is second, timeout=WAIT)
+        idle(qtbot, engine)
+        assert not failures
+        places = {(tile.plane, tile.rect) for tile in engine.take_tiles()}
+        assert places == {(PlaneIndex(0, 3), Rect(0, 0, 60, 70))}
+
+
+def test_train_pressed_twice_trains_once(qtbot, engine, cells, tmp_path):
+    engine.set_view(PLANE, ALL)
+    finished = []
+    engine.training_finished.connect(finished.append)
+    engine.train(labels_for(cells))
+    engine.train(labels_for(cells))
+    with qtbot.waitSignal(engine.failed, timeout=WAIT):
+        engine.export(ExportRequest(tmp_path / "never.tif", "objects"))
+    qtbot.waitUntil(lambda: bool(finished), timeout=WAIT)
+    idle(qtbot, engine)
+    assert len(finished) == 1
+    assert finished[0].startswith("Trained: 3 steps")
+
+
+def test_what_an_export_interrupts_is_predicted_afterwards(qtbot, engine, tmp_path, monkeypatch):
+    monkeypatch.setattr("unet_core.live.LIVE_CORE", 64)
+    with qtbot.waitSignal(engine.tiles_ready, timeout=WAIT):
+        engine.set_view(PLANE, ALL)
+    with qtbot.waitSignal(engine.export_finished, timeout=WAIT):
+        engine.export(ExportRequest(tmp_path / "o.tif", "annotation"), Annotation((1, 2, 200, 240)))
+    idle(qtbot, engine)
+    assert len(engine.take_tiles()) == 16
+
+
+def test_labels_taken_away_in_mid_training_do_not_end_it(qtbot, engine, cells):
+    engine.training_steps = 4
+    with qtbot.waitSignal(engine.training_progress, timeout=WAIT):
+        engine.train(labels_for(cells))
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT) as finished:
+        engine.update_labels(Annotation((1, 2, 200, 240)))
+    assert finished.args[0].startswith("Trained: 4 steps")
+
+
+def test_a_class_that_is_not_painted_changes_no_pixel(qtbot, engine, cells):
+    """Else the command line, which sees only the labels, would give another result."""
+    engine.training_steps = 2
+    three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
+    engine.set_classes(three)
+    labels = labels_for(cells)
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        engine.train(labels.snapshot())
+    assert [c.name for c in engine.model.classes] == ["background", "cell"]
+    idle(qtbot, engine)
+    stroke = labels.stroke(PLANE, 3, 9)
+    stroke.to(30, 30)
+    stroke.finish()
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        engine.train(labels.snapshot())
+    assert [c.name for c in engine.model.classes] == ["background", "cell", "debris"]
+    idle(qtbot, engine)
+    engine.take_tiles()
+    engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    assert {tile.maps.shape[0] for tile in engine.take_tiles()} == {2}
+
+
+def test_a_class_first_painted_while_it_trains_waits_for_the_next_training(qtbot, engine, cells):
+    engine.training_steps = 5
+    engine.set_classes([*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")])
+    labels = labels_for(cells)
+    with qtbot.waitSignal(engine.training_progress, timeout=WAIT):
+        engine.train(labels.snapshot())
+    for value, y in ((3, 30), (2, 180)):
+        stroke = labels.stroke(PLANE, value, 9)
+        stroke.to(y, 30)
+        stroke.finish()
+    engine.update_labels(labels.snapshot())
+    with qtbot.waitSignal(engine.training_finished, timeout=WAIT):
+        pass
+    counts = labels.counts()
+    assert engine.model.provenance["labelled_pixels"] == {"1": counts[1], "2": counts[2]}
+
+
+def test_the_process_ends_cleanly_while_it_trains(tmp_path, stack):
+    """Leaving in the middle of a step neither crashes nor hangs."""
+    script = textwrap.dedent(
+        """
+        import sys
+        import torch
+        from PySide6.QtCore import QCoreApplication, QTimer
+        from app.engine import Engine
+        from unet_core.annotation import DEFAULT_CLASSES, Annotation
+        from unet_core.intensity import intensity_range
+        from unet_core.stack import PlaneIndex, open_stack
+
+        app = QCoreApplication([])
+        stack = open_stack(sys.argv[1])
+        engine = Engine()
+        engine.training_seconds = 100
+        engine.set_classes(DEFAULT_CLASSES)
+        engine.set_stack(stack, intensity_range(stack))
+        labels = Annotation((1, 2, 200, 240))
+        for value, y in ((1, 20), (2, 100)):
+            stroke = labels.stroke(PlaneIndex(0, 0), value, 20)
+            stroke.to(y, 100)
+            stroke.finish()
+        engine.finished.connect(app.quit)
+        engine.training_progress.connect(lambda report: engine.shutdown())
+        engine.train(labels)
+        sys.exit(app.exec())
+        """
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(stack.path)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,86 @@
+"""Normalisation and mirrored reading."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.synthetic import write_imagej
+from unet_core.intensity import CLIP, intensity_range, normalise, percentile_range, read_mirrored
+from unet_core.stack import open_stack
+from unet_core.tiling import Rect
+
+
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    window=st.builds(Rect, *[st.integers(-20, 20)] * 2, *[st.integers(1, 30)] * 2),
+)
+def test_reading_outside_mirrors_like_numpy_pad(height, width, window):
+    plane = np.arange(height * width).reshape(1, height, width)
+    around = 64
+    padded = np.pad(plane[0], around, mode="reflect")
+    expected = padded[
+        window.y + around : window.bottom + around, window.x + around : window.right + around
+    ]
+    assert np.array_equal(read_mirrored(plane, window)[0], expected)
+
+
+def test_the_range_is_of_the_stack_and_not_of_a_plane(tmp_path):
+    """A dark plane stays dark beside a bright one."""
+    stack = np.zeros((5, 64, 64), np.uint16)
+    stack[:4] = np.random.default_rng(0).integers(100, 120, (4, 64, 64))
+    stack[4] = np.random.default_rng(1).integers(100, 30000, (64, 64))
+    path = write_imagej(tmp_path / "s.tif", stack, "ZYX")
+    with open_stack(path) as opened:
+        ranges = intensity_range(opened)
+        dark = normalise(opened.plane(0, 0), ranges)
+    assert ranges.shape == (1, 2)
+    assert np.ptp(dark) < 0.01
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_percentiles_map_to_zero_and_one(dtype):
+    values = np.random.default_rng(0).integers(0, 250, (1, 100, 100)).astype(dtype)
+    ranges = percentile_range(values.reshape(1, -1))
+    result = normalise(values, ranges)
+    assert result.dtype == np.float32
+    assert np.isclose(np.percentile(result, 0.5), 0, atol=0.01)
+    assert np.isclose(np.percentile(result, 99.7), 1, atol=0.01)
+
+
+@pytest.mark.parametrize("value", [0, 7, np.nan, np.inf])
+def test_one_single_value_is_no_division_by_zero(value):
+    plane = np.full((1, 8, 8), value, np.float32)
+    result = normalise(plane, percentile_range(plane.reshape(1, -1)))
+    assert np.isfinite(result).all()
+    assert np.ptp(result) == 0
+
+
+@pytest.mark.parametrize(
+    "plane",
+    [
+        np.random.default_rng(0).random((1, 8, 8)) > 0.5,
+        np.random.default_rng(0).random((1, 8, 8)) + 1e12,
+        np.random.default_rng(0).normal(size=(1, 8, 8)) * 1e300,
+        np.linspace(-3.4e38, 3.4e38, 64, dtype=np.float32).reshape(1, 8, 8),
+        np.random.default_rng(0).integers(2**31 - 9, 2**31, (1, 8, 8)).astype(np.uint32),
+    ],
+    ids=["1 bit", "far from zero", "beyond float32", "all of float32", "32 bit"],
+)
+@pytest.mark.filterwarnings("error")
+def test_values_that_float32_hardly_holds_are_still_an_image(plane):
+    ranges = percentile_range(plane.reshape(1, -1))
+    assert (ranges[:, 0] < ranges[:, 1]).all()
+    result = normalise(plane, ranges)
+    assert np.isfinite(result).all()
+    assert result.min() >= CLIP[0]
+    assert result.max() <= CLIP[1]
+
+
+def test_a_hot_pixel_does_not_darken_the_rest():
+    plane = np.random.default_rng(0).integers(0, 100, (1, 200, 200)).astype(np.uint16)
+    plane[0, 3, 3] = 65535
+    result = normalise(plane, percentile_range(plane.reshape(1, -1)))
+    assert np.percentile(result, 99) > 0.9
+    assert result.max() == CLIP[1]

@@ -1,0 +1,96 @@
+"""Live prediction: the newest view and the newest weights win; nothing is predicted twice."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.synthetic import make_stack, write_imagej
+from unet_core import live
+from unet_core.annotation import DEFAULT_CLASSES
+from unet_core.inference import display_maps, predict_plane
+from unet_core.intensity import intensity_range
+from unet_core.live import LivePrediction, PredictedTile
+from unet_core.model import Model
+from unet_core.stack import PlaneIndex, open_stack
+from unet_core.tiling import Rect
+
+CPU = torch.device("cpu")
+FIRST, SECOND = PlaneIndex(0, 0), PlaneIndex(0, 1)
+ALL = Rect(0, 0, 200, 200)
+
+
+@pytest.fixture
+def scene(tmp_path, monkeypatch):
+    """A stack, the tiles delivered, and a live prediction with tiles of 64 pixels."""
+    monkeypatch.setattr(live, "LIVE_CORE", 64)
+    image, _ = make_stack(slices=2, shape=(200, 200), count=3)
+    with open_stack(write_imagej(tmp_path / "s.tif", image[0], "ZYX")) as stack:
+        tiles: list[PredictedTile] = []
+        yield stack, tiles, LivePrediction(stack, intensity_range(stack), CPU, tiles.append)
+
+
+def drain(prediction: LivePrediction) -> int:
+    steps = 0
+    while prediction.step():
+        steps += 1
+    return steps
+
+
+def test_the_view_is_covered_and_shows_the_prediction(scene):
+    stack, tiles, prediction = scene
+    assert not prediction.step(), "without a model and a view there is nothing to do"
+    model = Model.bundled()
+    prediction.show(model)
+    prediction.look_at(SECOND, ALL)
+    drain(prediction)
+    assert prediction.idle
+    expected = display_maps(predict_plane(model, stack.plane(0, 1), intensity_range(stack), CPU))
+    shown = np.zeros_like(expected)
+    for tile in tiles:
+        assert tile.plane == SECOND
+        shown[:, *tile.rect.slices] = tile.maps
+    assert np.abs(shown.astype(int) - expected).max() <= 1
+
+
+def test_a_new_view_replaces_the_old_one(scene):
+    _, tiles, prediction = scene
+    prediction.show(Model.bundled())
+    prediction.look_at(FIRST, ALL)
+    prediction.step()
+    prediction.look_at(SECOND, Rect(150, 150, 10, 10))
+    assert drain(prediction) == 1
+    assert [t.plane for t in tiles] == [FIRST, SECOND]
+
+
+def test_going_back_costs_no_network(scene, monkeypatch):
+    _, tiles, prediction = scene
+    prediction.show(Model.bundled())
+    prediction.look_at(FIRST, ALL)
+    drain(prediction)
+    monkeypatch.setattr(live, "predict_tile", None)  # would fail if it were called
+    count = len(tiles)
+    prediction.look_at(FIRST, ALL)
+    drain(prediction)
+    assert len(tiles) == 2 * count
+
+
+def test_new_weights_predict_anew_and_count_up(scene):
+    _, tiles, prediction = scene
+    prediction.look_at(FIRST, Rect(0, 0, 20, 20))
+    prediction.show(Model.bundled())
+    drain(prediction)
+    prediction.show(Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0))
+    drain(prediction)
+    old, new = tiles
+    assert new.generation > old.generation
+    assert not np.array_equal(old.maps, new.maps)
+
+
+def test_memory_is_bounded(scene, monkeypatch):
+    _, _, prediction = scene
+    monkeypatch.setattr(live, "CACHE_BYTES", 3 * 64 * 64)
+    prediction.show(Model.bundled())
+    for plane in (FIRST, SECOND):
+        prediction.look_at(plane, ALL)
+        drain(prediction)
+    assert sum(t.maps.nbytes for t in prediction._cache.values()) <= 3 * 64 * 64

@@ -1,0 +1,105 @@
+"""Patches: taken around labels, classes in turn, image and labels moved together."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.synthetic import write_imagej
+from unet_core.annotation import Annotation
+from unet_core.intensity import intensity_range
+from unet_core.patches import MARGIN, Augmentation, Region, TrainingSet, augment, draw_batch
+from unet_core.stack import PlaneIndex, open_stack
+
+RANGES = np.array([[0, 255]], np.float32)
+
+
+def region(labels: np.ndarray) -> Region:
+    return Region(np.zeros((1, *labels.shape), np.uint8), labels.astype(np.uint8), RANGES)
+
+
+def test_classes_take_turns_and_long_strokes_do_not_drown_short_ones():
+    labels = np.zeros((640, 640))
+    labels[:, :320] = 1  # half the image is filled with background
+    labels[600:604, 600:610] = 2
+    labels[20:24, 600:602] = 2  # a short stroke elsewhere
+    data = TrainingSet([region(labels)])
+    centres = list(data.draw_centres(400, np.random.default_rng(0)))
+    values = [labels[y, x] for _, y, x in centres]
+    assert values.count(1) == values.count(2) == 200
+    short = sum(1 for _, y, x in centres if labels[y, x] == 2 and y < 100)
+    assert 60 < short < 140
+
+
+def test_every_patch_has_labelled_pixels_to_learn_from():
+    labels = np.zeros((300, 300))
+    labels[5:8, 5:8] = 1
+    labels[290:295, 296:299] = 2
+    data = TrainingSet([region(labels)])
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        images, drawn = draw_batch(data, batch=4, size=96, random=random)
+        assert images.shape == (4, 1, 96, 96)
+        assert drawn.dtype == torch.int64
+        assert (drawn > 0).flatten(1).any(dim=1).all()
+
+
+def test_image_and_labels_are_moved_together():
+    """An image that is its own label map still is after any augmentation of its geometry."""
+    labels = np.zeros((1, 200, 200), np.uint8)
+    labels[0, 60:140, 80:120] = 1
+    image = labels[:, None].astype(np.float32)
+    plain = Augmentation(contrast=0, gamma=1, noise=0)
+    for seed in range(10):
+        moved, drawn = augment(
+            torch.from_numpy(image),
+            torch.from_numpy(labels),
+            size=120,
+            random=np.random.default_rng(seed),
+            how=plain,
+        )
+        inside = moved[0, 0] > 0.5
+        assert drawn.sum() > 100
+        assert (inside == (drawn[0] == 1)).float().mean() > 0.995
+
+
+def test_only_the_labelled_part_of_a_plane_is_kept(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (2, 1500, 1600)).astype(np.uint8)
+    path = write_imagej(tmp_path / "s.tif", image, "ZYX")
+    annotation = Annotation((1, 2, 1500, 1600))
+    stroke = annotation.stroke(PlaneIndex(0, 1), 2, 9)
+    stroke.to(300.5, 400.5)
+    stroke.finish()
+    with open_stack(path) as stack:
+        data = TrainingSet.of(stack, annotation, intensity_range(stack))
+    (only,) = data.regions
+    # Tile (1, 1) spans 256…512; with the margin around it, inside the plane.
+    assert only.labels.shape == (256 + 2 * MARGIN, 256 + 2 * MARGIN)
+    y, x = np.argwhere(only.labels == 2).mean(axis=0).round().astype(int)
+    top, left = 300 - y, 400 - x
+    height, width = only.labels.shape
+    assert np.array_equal(only.image[0], image[1, top : top + height, left : left + width])
+    assert data.pixel_counts() == {2: annotation.counts()[2]}
+
+
+def test_the_same_seed_draws_the_same_batch():
+    labels = np.zeros((300, 300))
+    labels[50:90, 50:90] = 1
+    labels[150:190, 150:190] = 2
+    data = TrainingSet([region(labels)])
+    one = draw_batch(data, batch=4, size=64, random=np.random.default_rng(5))
+    other = draw_batch(data, batch=4, size=64, random=np.random.default_rng(5))
+    different = draw_batch(data, batch=4, size=64, random=np.random.default_rng(6))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not torch.equal(one[1], different[1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strong_augmentation_stays_in_range(channels):
+    images = torch.rand(3, channels, 200, 200)
+    labels = torch.ones(3, 200, 200, dtype=torch.uint8)
+    strong = Augmentation(
+        scale=2, elastic=8, contrast=0.4, gamma=1.8, noise=0.2, blur=1, invert=0.5, shading=0.3
+    )
+    moved, _ = augment(images, labels, size=64, random=np.random.default_rng(0), how=strong)
+    assert moved.shape == (3, channels, 64, 64)
+    assert torch.isfinite(moved).all()

@@ -1,0 +1,394 @@
+"""The project file: what was acknowledged is there again, and no file can do harm."""
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import tracemalloc
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.core.paint_forever import SHAPE, random_step, record
+from unet_core import project as project_module
+from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
+from unet_core.project import ImageReference, Project, ProjectError, ProjectLockedError
+from unet_core.stack import PlaneIndex
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANES = [PlaneIndex(0, z) for z in range(SHAPE[1])]
+
+
+def labels(annotation):
+    return np.stack([annotation.read(plane) for plane in PLANES])
+
+
+def assert_same_work(one, other):
+    """The same labels now and at every step of undo and redo. Walks both through."""
+    (annotation, history), (expected, expected_history) = one, other
+    np.testing.assert_array_equal(labels(annotation), labels(expected))
+    assert annotation.counts() == expected.counts()
+    for step in ("undo", "redo"):
+        while edit := getattr(expected_history, step)():
+            expected.apply(edit)
+            annotation.apply(getattr(history, step)())
+            np.testing.assert_array_equal(labels(annotation), labels(expected))
+        assert getattr(history, step)() is None
+
+
+def painted(path, steps, seed=0):
+    """A project with some history, closed; and the same work in memory."""
+    rng = random.Random(seed)
+    with Project.create(path, SHAPE) as project:
+        annotation, history = project.load()
+        for _ in range(steps):
+            record(project, *random_step(annotation, history, rng))
+    return annotation, history
+
+
+@pytest.fixture
+def path(tmp_path):
+    # A name that a careless URI or SQL string would stumble over.
+    return tmp_path / "my 'cells' 50%? #1.limn"
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10**6), pauses=st.lists(st.integers(0, 8), max_size=4))
+def test_a_reopened_project_equals_memory(tmp_path, seed, pauses):
+    path = tmp_path / f"{time.monotonic_ns()}.limn"
+    rng = random.Random(seed)
+    with Project.create(path, SHAPE) as project:
+        memory = project.load()
+    for steps in pauses:
+        with Project.open(path) as project:
+            for _ in range(steps):
+                record(project, *random_step(*memory, rng))
+    with Project.open(path) as project:
+        assert project.shape == SHAPE
+        assert_same_work(project.load(), memory)
+
+
+def test_only_steps_next_to_the_present_are_loaded_of_a_long_history(path, monkeypatch):
+    memory = painted(path, 30)
+    monkeypatch.setattr(project_module, "_STEPS_LOADED", 4)
+    with Project.open(path) as project:
+        for _ in range(6):
+            project.record_undo()
+            memory[0].apply(memory[1].undo())
+        annotation, history = project.load()
+    assert (history.position, len(history)) == (4, 8)
+    np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
+    while edit := history.redo():
+        annotation.apply(edit)
+        memory[0].apply(memory[1].redo())
+        np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills the way POSIX does")
+def test_kill_9_loses_no_acknowledged_edit(path):
+    rng = random.Random(9)
+    Project.create(path, SHAPE).close()
+    with Project.open(path) as project:
+        memory = project.load()
+    acknowledged = 0
+    for seed in range(10):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.core.paint_forever", str(path), str(seed)],
+            cwd=ROOT, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        with child:
+            first = child.stdout.readline()
+            time.sleep(rng.uniform(0, 0.15))
+            child.kill()
+            steps = (first + child.stdout.read()).count(b"saved\n")
+        assert steps > 0
+        acknowledged += steps
+        steps_taken = random.Random(seed)
+        for _ in range(steps):
+            random_step(*memory, steps_taken)
+        with Project.open(path) as project:
+            now = project.load()
+        if not np.array_equal(labels(now[0]), labels(memory[0])):
+            # The edit that was being recorded may have made it, or not.
+            random_step(*memory, steps_taken)
+        assert_same_work(now, memory)
+        with Project.open(path) as project:
+            memory = project.load()
+    assert acknowledged > 20
+
+
+def test_the_second_opener_gets_a_sentence(path):
+    painted(path, 3)
+    with Project.open(path) as project:
+        with pytest.raises(ProjectLockedError, match="open in another window"):
+            Project.open(path)
+        code = (
+            "import sys, pathlib; from unet_core.project import Project;"
+            "Project.open(pathlib.Path(sys.argv[1]))"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert "ProjectLockedError" in other.stderr
+        project.record_undo()
+    Project.open(path).close()
+
+
+def test_what_the_project_knows_is_there_again(path, tmp_path):
+    image = ImageReference(tmp_path / "data" / "cells ü.tif", 1234, "abc", (1, 3, 2, 300, 520))
+    classes = (*DEFAULT_CLASSES, ClassInfo("núcleo 🔬", "#009e73"))
+    with Project.create(path, SHAPE, image=image) as project:
+        assert project.classes == DEFAULT_CLASSES
+        project.set_classes(classes)
+        project.set_setting("view", {"t": 1, "rect": [0.5, 2, 3, 4]})
+        assert project.latest_model() is None
+    with Project.open(path) as project:
+        assert project.image == image and project.classes == classes
+        assert project.setting("view") == {"t": 1, "rect": [0.5, 2, 3, 4]}
+        assert project.setting("threshold", 0.5) == 0.5
+        project.set_image(None)
+        assert project.image is None
+        with pytest.raises(TypeError):
+            project.set_setting("view", object())
+
+
+def test_the_image_is_found_when_both_have_moved_together(tmp_path):
+    for folder in ("here/data", "here/work"):
+        (tmp_path / folder).mkdir(parents=True)
+    image = ImageReference(tmp_path / "here/data/a.tif", 1, "x", (1, 3, 1, 300, 520))
+    Project.create(tmp_path / "here/work/a.limn", SHAPE, image=image).close()
+    (tmp_path / "here").rename(tmp_path / "there")
+    with Project.open(tmp_path / "there/work/a.limn") as project:
+        assert project.image.path == tmp_path / "there/data/a.tif"
+
+
+def test_the_newest_models_are_kept(path):
+    with Project.create(path, SHAPE) as project:
+        for n in range(5):
+            project.add_model(bytes([n]) * 100_000, {"steps": n})
+    with Project.open(path) as project:
+        assert project.latest_model() == bytes([4]) * 100_000
+        assert [model.provenance["steps"] for model in project.models()] == [4, 3, 2]
+        project.add_model(b"newest", {})
+    damage = sqlite3.connect(path)
+    with closing(damage), damage:
+        damage.execute("UPDATE models SET weights = x'00' WHERE id = 6")
+    with Project.open(path) as project:
+        assert project.latest_model() == bytes([4]) * 100_000
+
+
+def test_save_as_goes_on_in_the_new_file(path, tmp_path):
+    image = ImageReference(tmp_path / "a.tif", 1, "x", (1, 3, 1, 300, 520))
+    memory = painted(path, 8)
+    (tmp_path / "sub").mkdir()
+    new = tmp_path / "sub" / "named.limn"
+    painted(new, 2, seed=5)  # replaced
+    rng = random.Random(3)
+    with Project.open(path) as project:
+        project.set_image(image)
+        project.save_as(new)
+        assert project.path == new and project.image == image
+        record(project, *random_step(*memory, rng))
+        project.save_as(new)  # where it is already
+        with Project.open(path) as old:
+            assert old.edit_count() > 0
+        with pytest.raises(ProjectLockedError):
+            Project.open(new)
+    assert sorted(p.name for p in new.parent.iterdir()) == ["named.limn"]
+    with Project.open(new) as project:
+        assert_same_work(project.load(), memory)
+
+
+def test_save_as_leaves_everything_as_it_is_when_it_can_not(path, tmp_path):
+    memory = painted(path, 4)
+    raw = tmp_path / "raw.limn"
+    raw.write_bytes(b"II*\0 precious pixels")
+    busy = tmp_path / "busy.limn"
+    rng = random.Random(1)
+    with Project.open(path) as project, Project.create(busy, SHAPE):
+        for target in (raw, busy, tmp_path, tmp_path / "no such folder" / "x.limn"):
+            with pytest.raises(ProjectError, match=r"\.$"):
+                project.save_as(target)
+        record(project, *random_step(*memory, rng))
+    assert raw.read_bytes() == b"II*\0 precious pixels"
+    assert not list(tmp_path.glob("*.part"))
+    with Project.open(path) as project:
+        assert_same_work(project.load(), memory)
+
+
+def test_create_does_not_overwrite(path):
+    memory = painted(path, 3)
+    with pytest.raises(ProjectError, match="exists already"):
+        Project.create(path, SHAPE)
+    with Project.open(path) as project:
+        assert_same_work(project.load(), memory)
+
+
+# ---- files that are not what they seem
+
+
+def refused(path):
+    with pytest.raises(ProjectError) as caught:
+        Project.open(path)
+    sentence = str(caught.value)
+    assert str(path) in sentence and sentence.endswith(".") and "\n" not in sentence
+    return sentence
+
+
+def test_files_that_are_no_projects(tmp_path):
+    assert "does not exist" in refused(tmp_path / "missing.limn")
+    assert "folder" in refused(tmp_path)
+    for content in (b"", b"x", b"II*\0" * 1000, b"SQLite format 3\0" + b"\0" * 5000):
+        (tmp_path / "other.limn").write_bytes(content)
+        refused(tmp_path / "other.limn")
+        assert (tmp_path / "other.limn").read_bytes() == content
+    with closing(sqlite3.connect(tmp_path / "foreign.db")) as foreign, foreign:
+        foreign.execute("CREATE TABLE birds (name)")
+    assert "not a Limn project" in refused(tmp_path / "foreign.db")
+
+
+@pytest.mark.parametrize(
+    "statement, sentence",
+    [
+        ("PRAGMA user_version=99", "newer Limn"),
+        ("PRAGMA application_id=7", "not a Limn project"),
+        ("CREATE TRIGGER boo AFTER INSERT ON edits BEGIN DELETE FROM tiles; END", "damaged"),
+        ("CREATE VIEW boo AS SELECT 1", "damaged"),
+        ("CREATE TABLE boo (x)", "damaged"),
+        ("ALTER TABLE edits ADD COLUMN x", "damaged"),
+        ("DROP TABLE models", "damaged"),
+        ("UPDATE properties SET value = '[[[[' WHERE name = 'shape'", "damaged"),
+        ("DELETE FROM properties WHERE name = 'position'", "damaged"),
+    ],
+)
+def test_foreign_schemas_are_refused(path, statement, sentence):
+    painted(path, 2)
+    with closing(sqlite3.connect(path)) as stranger, stranger:
+        stranger.execute(statement)
+    assert sentence in refused(path)
+
+
+def test_a_bomb_in_a_tile_takes_no_memory(path):
+    painted(path, 2)
+    bomb = zlib.compress(bytes(64 * 2**20), 1)
+    with closing(sqlite3.connect(path)) as stranger, stranger:
+        stranger.execute("UPDATE tiles SET data = ?", (bomb,))
+    del bomb
+    with Project.open(path) as project:
+        tracemalloc.start()
+        with pytest.raises(ProjectError, match="damaged"):
+            project.load()
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+        tracemalloc.stop()
+
+
+def test_a_tile_outside_the_image_is_refused(path):
+    painted(path, 2)
+    with closing(sqlite3.connect(path)) as stranger, stranger:
+        stranger.execute("UPDATE tiles SET z = 10000000")
+    with Project.open(path) as project, pytest.raises(ProjectError):
+        project.load()
+
+
+def test_a_damaged_history_costs_old_steps_only(path):
+    memory = painted(path, 12)
+    with closing(sqlite3.connect(path)) as damage, damage:
+        damage.execute("UPDATE changes SET after = x'00' WHERE edit = 4")
+    with Project.open(path) as project:
+        annotation, history = project.load()
+    np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
+    assert 0 < history.position < memory[1].position
+    while edit := history.undo():
+        annotation.apply(edit)
+        memory[0].apply(memory[1].undo())
+        np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
+
+
+def test_truncated_and_bit_flipped_files_lie_about_nothing(path, tmp_path):
+    """Every mutation gives one sentence, or exactly what was saved; never another exception."""
+    expected = labels(painted(path, 10)[0])
+    whole = path.read_bytes()
+    rng = random.Random(4)
+    mutant = tmp_path / "mutant.limn"
+    refusals = 0
+    for n in range(200):
+        data = bytearray(whole)
+        if n % 5 == 0:
+            del data[rng.randrange(len(data)) :]
+        else:
+            for _ in range(rng.choice([1, 1, 1, 20])):
+                # Half of them in the first page: header and schema.
+                data[rng.randrange(rng.choice([4096, len(data)]))] ^= 1 << rng.randrange(8)
+        mutant.write_bytes(data)
+        try:
+            with Project.open(mutant) as project:
+                assert project.shape == SHAPE and project.classes == DEFAULT_CLASSES
+                annotation, history = project.load()
+                assert project.image is None and project.models() == []
+                np.testing.assert_array_equal(labels(annotation), expected)
+                while edit := history.undo():
+                    annotation.apply(edit)
+        except ProjectError as error:
+            assert str(error).count(str(mutant)) == 1
+            refusals += 1
+        mutant.with_name("mutant.limn-journal").unlink(missing_ok=True)
+    assert refusals > 40
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_what_is_read_only_gives_a_sentence(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    painted(folder / "a.limn", 2)
+    folder.chmod(0o555)
+    try:
+        assert "read-only" in refused(folder / "a.limn")
+        with pytest.raises(ProjectError):
+            Project.create(folder / "b.limn", SHAPE)
+    finally:
+        folder.chmod(0o755)
+    (folder / "a.limn").chmod(0o444)
+    project = Project.create(folder / "b.limn", SHAPE)
+    with project, pytest.raises(ProjectError, match="write-protected"):
+        project.save_as(folder / "a.limn")
+
+
+def test_a_full_disk_loses_nothing(path):
+    memory = painted(path, 5)
+    with Project.open(path) as project:
+        pages = project._connection.execute("PRAGMA page_count").fetchone()[0]
+        project._connection.execute(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(ProjectError, match="disk is full"):
+            project.add_model(bytes(10**6), {})
+        project._connection.execute("PRAGMA max_page_count=1000000")
+        record(project, *random_step(*memory, random.Random(1)))
+    with Project.open(path) as project:
+        assert_same_work(project.load(), memory)
+
+
+def test_a_crashed_file_that_is_replaced_does_not_haunt_the_new_one(path, tmp_path):
+    """Its hot journal must not be played into the project that takes its name."""
+    memory = painted(path, 6)
+    crashed = tmp_path / "crashed.limn"
+    painted(tmp_path / "x.limn", 6, seed=8)
+    with Project.open(tmp_path / "x.limn") as project:
+        # In the middle of a transaction whose pages have spilled into the file already.
+        project._connection.execute("PRAGMA cache_size=1")
+        project._connection.execute("BEGIN IMMEDIATE")
+        project._connection.execute("INSERT INTO models VALUES (1, 0, '', '', zeroblob(300000))")
+        project._connection.execute("DELETE FROM tiles")
+        for suffix in ("", "-journal"):
+            shutil.copy(tmp_path / f"x.limn{suffix}", tmp_path / f"crashed.limn{suffix}")
+        project._connection.execute("ROLLBACK")
+    with Project.open(path) as project:
+        project.save_as(crashed)
+    with Project.open(crashed) as project:
+        assert_same_work(project.load(), memory)

@@ -1,0 +1,160 @@
+"""Whole stacks: predicted once, written with the image's axes, cancelled without a trace."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from tests.synthetic import make_stack, write_imagej
+from unet_core import segment as segment_module
+from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
+from unet_core.export import ExportError
+from unet_core.inference import classes_at, predict_plane
+from unet_core.intensity import intensity_range
+from unet_core.model import Model
+from unet_core.objects import label_plane
+from unet_core.segment import OUTPUTS, segment
+from unet_core.stack import open_stack
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def stack(tmp_path):
+    image, _ = make_stack(times=2, slices=2, shape=(90, 110), count=3, radius=12)
+    with open_stack(write_imagej(tmp_path / "cells.tif", image, "TZYX")) as opened:
+        yield opened
+
+
+def run(model, stack, folder, outputs=OUTPUTS, **options):
+    targets = {what: folder / f"{what}.tif" for what in outputs}
+    options = {"threshold": 0.5, "min_size": 5, **options}
+    steps = segment(model, stack, intensity_range(stack), CPU, targets, **options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return targets, end.value
+
+
+def test_the_three_masks_agree_with_each_other_and_with_the_prediction(stack, tmp_path):
+    model = Model.bundled()
+    targets, count = run(model, stack, tmp_path / "new folder")
+    with (
+        open_stack(targets["probability"]) as probability,
+        open_stack(targets["classes"]) as classes,
+        open_stack(targets["objects"]) as objects,
+    ):
+        for written, dtype in ((probability, "float32"), (classes, "uint8"), (objects, "uint16")):
+            assert written.dtype == dtype
+            assert written.shape == stack.shape
+            assert written.axes == stack.axes
+            assert written.pixel_size == pytest.approx(stack.pixel_size)
+        seen = set()
+        for plane in stack.planes():
+            expected = predict_plane(model, stack.plane(*plane), intensity_range(stack), CPU)
+            assert np.array_equal(probability.plane(*plane), expected)
+            values = classes.plane(*plane)[0]
+            assert np.array_equal(values, classes_at(expected, 0.5))
+            numbers = objects.plane(*plane)[0]
+            assert not numbers[values == 1].any()
+            seen |= set(np.unique(numbers)) - {0}
+        assert seen == set(range(1, count + 1))
+    assert sorted(p.name for p in (tmp_path / "new folder").iterdir()) == [
+        "classes.tif",
+        "objects.tif",
+        "probability.tif",
+    ]
+
+
+def test_a_target_that_must_not_be_written_is_refused_before_any_work(stack, tmp_path):
+    (tmp_path / "objects.tif").mkdir()
+    for target in (stack.path, tmp_path / "objects.tif"):
+        steps = segment(
+            Model.bundled(),
+            stack,
+            intensity_range(stack),
+            CPU,
+            {"classes": tmp_path / "c.tif", "objects": target},
+            threshold=0.5,
+            min_size=5,
+        )
+        with pytest.raises(ExportError, match=target.name):
+            next(steps)
+
+
+def test_several_classes_give_a_channel_each(stack, tmp_path):
+    classes = (*DEFAULT_CLASSES, ClassInfo("debris", "#009e73"))
+    model = Model.fresh("compact", 1, classes, seed=0)
+    targets, _ = run(model, stack, tmp_path, ("probability", "classes"), threshold=0.3)
+    assert tifffile.imread(targets["probability"]).shape[0] == 2
+    assert set(np.unique(tifffile.imread(targets["classes"]))) <= {1, 2, 3}
+
+
+def test_cancelled_at_any_step_leaves_nothing_and_keeps_what_was_there(stack, tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    (folder / "objects.tif").write_bytes(b"old")
+    step = 0
+    while True:
+        step += 1
+        steps = segment(
+            Model.bundled(),
+            stack,
+            intensity_range(stack),
+            CPU,
+            {"objects": folder / "objects.tif"},
+            threshold=0.5,
+            min_size=5,
+        )
+        try:
+            for _ in range(step):
+                next(steps)
+        except StopIteration:
+            break
+        steps.close()
+        assert [p.name for p in folder.iterdir()] == ["objects.tif"]
+        assert (folder / "objects.tif").read_bytes() == b"old"
+    assert step > 4
+    assert (folder / "objects.tif").read_bytes() != b"old"
+
+
+def test_many_objects_do_not_overflow(tmp_path, monkeypatch):
+    """A checkerboard has more objects than 16 bits can number."""
+    side = 400
+    path = write_imagej(tmp_path / "c.tif", np.zeros((side, side), np.uint8), "YX")
+    board = np.indices((side, side)).sum(axis=0) % 2
+
+    def checkerboard(model, plane, ranges, tile, device):
+        return board[None][:, *tile.core.slices].astype(np.float32)
+
+    monkeypatch.setattr(segment_module, "predict_tile", checkerboard)
+    with open_stack(path) as stack:
+        targets, count = run(Model.bundled(), stack, tmp_path, ("objects",), min_size=0)
+    written = tifffile.imread(targets["objects"])
+    assert count == written.max() == side * side // 2
+    assert written.dtype == np.uint32
+    assert np.array_equal(written > 0, label_plane((board + 1).astype(np.uint8)) > 0)
+
+
+def test_what_cannot_be_written_is_said_before_any_work(stack, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(ExportError) as error:
+            run(Model.bundled(), stack, folder)
+        assert str(folder) in str(error.value)
+    with pytest.raises(ExportError, match="itself"):
+        segment_targets = {"objects": stack.path}
+        list(
+            segment(
+                Model.bundled(),
+                stack,
+                intensity_range(stack),
+                CPU,
+                segment_targets,
+                threshold=0.5,
+                min_size=0,
+            )
+        )
+    with pytest.raises(ExportError, match="channels"):
+        run(Model.bundled().adapted(3), stack, tmp_path)

@@ -1,0 +1,197 @@
+"""Fine-tuning: the loss sees labelled pixels only; a run can be repeated, stopped and fed."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.annotator import annotate
+from tests.synthetic import dice, make_cells
+from unet_core.annotation import DEFAULT_CLASSES, Annotation
+from unet_core.inference import predict_plane
+from unet_core.intensity import percentile_range
+from unet_core.model import Model
+from unet_core.patches import Region, TrainingSet
+from unet_core.stack import PlaneIndex
+from unet_core.training import TrainingError, anchor_loss, fit, masked_loss
+
+CPU = torch.device("cpu")
+
+
+def data_of(
+    seed: int = 0, channels: int = 1, predicted: np.ndarray | None = None
+) -> tuple[TrainingSet, np.ndarray, np.ndarray]:
+    """Eight strokes on an image of cells among debris; the data, the image and the truth."""
+    cells = make_cells(seed=seed, shape=(256, 320), count=8, kind="mixed")
+    image = np.repeat(cells.image[None], channels, axis=0)
+    ranges = percentile_range(image.reshape(channels, -1))
+    annotation = Annotation((1, 1, *cells.mask.shape))
+    annotate(
+        annotation, PlaneIndex(0, 0), cells.mask, ~cells.mask if predicted is None else predicted
+    )
+    region = Region(image, annotation.read(PlaneIndex(0, 0)), ranges)
+    return TrainingSet([region]), image, cells.mask
+
+
+def test_unlabelled_pixels_have_no_gradient_and_no_weight():
+    logits = torch.randn(1, 3, 20, 20, requires_grad=True)
+    labels = torch.zeros(1, 20, 20, dtype=torch.long)
+    labels[0, 3, 4], labels[0, 10, 10] = 1, 3
+    for options in ({}, {"balanced": True}, {"dice": 0.5}, {"balanced": True, "dice": 0.5}):
+        loss = masked_loss(logits, labels, **options)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert ((gradient.abs().sum(1) > 0) == (labels > 0)).all()
+    # The same pixels in a larger, emptier patch: the same loss.
+    padded = torch.nn.functional.pad(logits, (30, 30, 30, 30))
+    wider = torch.nn.functional.pad(labels, (30, 30, 30, 30))
+    assert torch.isclose(
+        masked_loss(logits, labels, balanced=True, dice=1),
+        masked_loss(padded, wider, balanced=True, dice=1),
+    )
+
+
+def test_a_perfect_prediction_costs_nothing_however_little_is_labelled():
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[0, 5, 5:9], labels[0, 40, 40] = 1, 2
+    logits = torch.zeros(1, 2, 64, 64)
+    logits[0, 0][labels[0] == 1] = 50
+    logits[0, 1][labels[0] == 2] = 50
+    assert masked_loss(logits, labels, balanced=True, dice=1).item() < 1e-5
+
+
+def test_balanced_means_that_a_rare_class_counts_as_much():
+    logits = torch.zeros(1, 2, 10, 100)
+    labels = torch.ones(1, 10, 100, dtype=torch.long)
+    labels[0, 0, 0] = 2
+    logits[:, 0] = 3.0  # right on background, wrong on the one cell pixel
+    assert masked_loss(logits, labels, balanced=True) > 1.5
+    assert masked_loss(logits, labels) < 0.1
+
+
+def test_nothing_labelled_is_no_loss_and_no_nan():
+    logits = torch.randn(1, 2, 8, 8, requires_grad=True)
+    loss = masked_loss(logits, torch.zeros(1, 8, 8, dtype=torch.long), balanced=True, dice=1)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_eight_strokes_improve_clearly_on_the_bundled_weights():
+    data, image, mask = data_of()
+    ranges = data.regions[0].ranges
+    bundled = Model.bundled()
+    predicted = predict_plane(bundled, image, ranges, CPU)[0] >= 0.5
+    data, *_ = data_of(predicted=predicted)
+    *_, last = fit(bundled, data, device=CPU, seed=0, steps=12)
+    after = dice(predict_plane(last.model, image, ranges, CPU)[0] >= 0.5, mask)
+    assert after > dice(predicted, mask) + 0.05
+    assert after > 0.75
+    assert last.step == 12
+    assert last.fraction == 1.0
+    assert last.model.provenance["steps"] == 12
+    assert bundled.provenance.get("steps") is None, "the start is not to be changed"
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    data, *_ = data_of()
+
+    def weights(seed: int, pause: bool = False) -> list[torch.Tensor]:
+        for report in fit(Model.bundled(), data, device=CPU, seed=seed, steps=3):
+            if pause:  # what happens between two steps leaves no trace
+                torch.manual_seed(report.step)
+                np.random.default_rng().random()
+                predict_plane(report.model, data.regions[0].image, data.regions[0].ranges, CPU)
+        return list(report.model.network.state_dict().values())
+
+    one, same, other = weights(0), weights(0, pause=True), weights(1)
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_stopping_keeps_what_the_reports_showed():
+    """Stopped after three steps equals asked for three steps: nothing depends on the end."""
+    data, *_ = data_of()
+    asked = list(fit(Model.bundled(), data, device=CPU, seed=4, steps=3))[-1].model
+    running = fit(Model.bundled(), data, device=CPU, seed=4, seconds=1000)
+    *_, report = itertools.islice(running, 3)
+    running.close()
+    for a, b in zip(
+        asked.network.state_dict().values(), report.model.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_seconds_are_an_upper_limit():
+    data, *_ = data_of()
+    fitting = fit(Model.bundled(), data, device=CPU, seconds=4)
+    next(fitting)
+    began = time.monotonic()
+    for report in fitting:
+        assert report.eta >= 0
+    assert time.monotonic() - began < 4.5
+
+
+def test_newer_labels_are_taken_in_between_two_steps():
+    data, image, mask = data_of()
+    labels = np.zeros_like(data.regions[0].labels)
+    labels[:10], labels[20:30] = 1, 2  # nonsense at first
+    nonsense = TrainingSet([Region(image, labels, data.regions[0].ranges)])
+    fitting = fit(Model.bundled(), nonsense, device=CPU, seed=0, steps=4)
+    next(fitting)
+    report = fitting.send(data)
+    assert report.step == 2
+    assert report.model.provenance["labelled_pixels"] == {
+        str(value): n for value, n in data.pixel_counts().items()
+    }
+
+
+def test_newer_labels_without_background_are_passed_over():
+    data, image, _ = data_of()
+    region = data.regions[0]
+    only_cells = np.where(region.labels == 2, region.labels, np.uint8(0))
+    for newer in (TrainingSet([]), TrainingSet([Region(image, only_cells, region.ranges)])):
+        fitting = fit(Model.bundled(), data, device=CPU, seed=0, steps=2)
+        next(fitting)
+        report = fitting.send(newer)
+        assert set(report.model.provenance["labelled_pixels"]) == {"1", "2"}
+
+
+def test_from_scratch_and_with_several_channels():
+    data, *_ = data_of(channels=3)
+    start = Model.fresh("compact", 3, DEFAULT_CLASSES, seed=0)
+    losses = [report.loss for report in fit(start, data, device=CPU, seed=0, steps=8)]
+    assert losses[-1] < losses[0]
+
+
+def test_what_cannot_be_trained_on_is_said():
+    data, image, _ = data_of()
+    ranges = data.regions[0].ranges
+    only_cells = np.where(data.regions[0].labels == 2, 2, 0).astype(np.uint8)
+    with pytest.raises(TrainingError, match="background"):
+        next(fit(Model.bundled(), TrainingSet([Region(image, only_cells, ranges)]), device=CPU))
+    with pytest.raises(TrainingError, match="channels"):
+        next(fit(Model.bundled().adapted(3), data, device=CPU))
+    third = data.regions[0].labels.copy()
+    third[0, 0] = 3
+    with pytest.raises(TrainingError, match="value 3"):
+        next(fit(Model.bundled(), TrainingSet([Region(image, third, ranges)]), device=CPU))
+
+
+def test_what_is_not_painted_on_stays_as_it_was_believed():
+    """The anchor holds the unlabelled pixels only, and only foreground against background."""
+    believed = torch.randn(1, 3, 12, 12)
+    labels = torch.zeros(1, 12, 12, dtype=torch.long)
+    labels[0, :4] = 2
+    logits = believed.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(anchor_loss(logits, believed, labels), logits)
+    assert gradient.abs().max() < 1e-6, "nothing pulls where nothing has changed"
+    other = (believed + torch.randn(1, 3, 12, 12)).requires_grad_()
+    (gradient,) = torch.autograd.grad(anchor_loss(other, believed, labels), other)
+    assert not gradient[0, :, :4].any()
+    assert gradient[0, :, 4:].abs().sum() > 0
+    swapped = believed[:, [0, 2, 1]]
+    assert torch.isclose(
+        anchor_loss(swapped, believed, labels), anchor_loss(believed, believed, labels)
+    )

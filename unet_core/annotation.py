@@ -1,0 +1,444 @@
+"""The labels: sparse tiles of uint8 that strokes paint into.
+
+Coordinates are continuous: pixel (r, c) covers [r, r + 1) x [c, c + 1), its centre lies at
+(r + 0.5, c + 0.5). Values: 0 unlabelled, 1 background, 2.. the user's classes.
+
+Who may write to a tile: only the stroke that is being painted, and only to its own copy. Such a
+copy is the one kind of tile whose `writeable` flag is set; finishing the stroke or taking a
+snapshot clears it, and the next pixel is painted into a fresh copy. Hence every tile that an edit,
+a snapshot or another thread holds stays as it is for ever, and nobody needs a lock.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unet_core.brush import Point, around, capsule, is_far, marked, pixel_path
+from unet_core.edits import (
+    TILE,
+    AnnotationError,
+    Edit,
+    History,
+    PackedEdit,
+    TileArray,
+    TileChange,
+    TileKey,
+    count_labels,
+)
+from unet_core.stack import PlaneIndex
+from unet_core.tiling import Rect
+
+__all__ = [
+    "BACKGROUND",
+    "DEFAULT_CLASSES",
+    "MAX_CLASSES",
+    "TILE",
+    "Annotation",
+    "AnnotationError",
+    "ClassInfo",
+    "Edit",
+    "History",
+    "PackedEdit",
+    "Stroke",
+    "TileArray",
+    "TileChange",
+    "TileKey",
+]
+
+BACKGROUND = 1
+MAX_CLASSES = 255
+"""Label values are one byte, and 0 stands for unlabelled."""
+
+# Far beyond any plane, and near enough for integers and floats to stay exact.
+_FARTHEST = 1e9
+
+_NOWHERE = Rect(0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class of the user's: its name and its colour, "#rrggbb".
+
+    The first of a list of classes is the background and has the value 1, the next 2, and so on.
+    """
+
+    name: str
+    color: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.color):
+            raise ValueError(f"{self.color!r} is not a colour such as #e69f00")
+
+
+# Two colours of Okabe and Ito's set, which people of all colour visions can tell apart.
+DEFAULT_CLASSES = (ClassInfo("background", "#0072b2"), ClassInfo("cell", "#e69f00"))
+
+
+MIN_LABELLED_PIXELS = 20
+"""A class needs at least this many: less is a slip of the pen."""
+
+
+def missing_labels(counts: Mapping[int, int], classes: Sequence[ClassInfo]) -> str | None:
+    """Why training cannot start yet, in one sentence; None when it can.
+
+    `counts` gives the labelled pixels per class value. Background and one other class must be
+    labelled; further classes that have no label yet do not hinder.
+    """
+    if counts.get(1, 0) < MIN_LABELLED_PIXELS:
+        return f"Paint some {classes[0].name.lower()}."
+    if all(counts.get(value, 0) < MIN_LABELLED_PIXELS for value in range(2, len(classes) + 1)):
+        names = [c.name.lower() for c in classes[1:]]
+        return f"Paint some {' or '.join(names)}."
+    return None
+
+
+class Annotation:
+    """The labels of all planes of an image. Used from one thread; snapshots from any."""
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        """Nothing labelled yet in an image of `shape` (T, Z, Y, X), each at least 1."""
+        if len(shape) != 4 or min(shape) < 1:
+            raise ValueError(f"an annotation needs four positive sizes (T, Z, Y, X), not {shape}")
+        self.shape = shape
+        self._planes: dict[PlaneIndex, dict[tuple[int, int], TileArray]] = {}
+        # Planes whose dictionary no snapshot shares; the others are copied before a change.
+        self._own: set[PlaneIndex] = set()
+        self._counts = np.zeros(256, np.int64)
+        self._stroke: Stroke | None = None
+        self._frozen = False
+
+    @classmethod
+    def from_tiles(
+        cls, shape: tuple[int, int, int, int], tiles: Iterable[tuple[TileKey, TileArray]]
+    ) -> Annotation:
+        """Build from tiles, which are taken over and made read-only. AnnotationError if invalid."""
+        annotation = cls(shape)
+        for key, tile in tiles:
+            annotation._check(key, tile)
+            if tile.any():
+                annotation._put(key, tile)
+                annotation._counts += count_labels(tile[tile != 0])
+        return annotation
+
+    @classmethod
+    def from_planes(
+        cls, shape: tuple[int, int, int, int], planes: Mapping[PlaneIndex, npt.ArrayLike]
+    ) -> Annotation:
+        """Build from whole label planes (Y, X) of integers 0..255. AnnotationError if invalid."""
+        annotation = cls(shape)
+        for plane, labels in planes.items():
+            annotation.write(plane, labels)
+        return annotation
+
+    @property
+    def plane_rect(self) -> Rect:
+        """The whole of a plane."""
+        return Rect(0, 0, self.shape[2], self.shape[3])
+
+    def read(self, plane: PlaneIndex, rect: Rect | None = None) -> npt.NDArray[np.uint8]:
+        """Copy the labels of a rectangle (default: the plane): uint8 (height, width).
+
+        The rectangle may leave the plane: nothing is labelled out there.
+        """
+        rect = self.plane_rect if rect is None else rect
+        labels = np.zeros((rect.height, rect.width), np.uint8)
+        tiles = self._planes.get(plane)
+        if not tiles:
+            return labels
+        inside = rect.intersect(self.plane_rect)
+        for row, col, part in _split(inside):
+            tile = tiles.get((row, col))
+            if tile is not None:
+                there = Rect(part.y - rect.y, part.x - rect.x, part.height, part.width)
+                labels[there.slices] = tile[_within(row, col, part)]
+        return labels
+
+    def write(
+        self, plane: PlaneIndex, labels: npt.ArrayLike, y: int = 0, x: int = 0, kind: str = "import"
+    ) -> Edit | None:
+        """Replace the labels of a rectangle whose corner is (y, x); the edit is already applied.
+
+        `labels` is an array (height, width) of integers 0..255 that fits into the plane. Answers
+        None where nothing changed, raises AnnotationError where the labels are no labels.
+        """
+        self._check_idle()
+        self._check_plane(plane)
+        values = np.asarray(labels)
+        rect = Rect(y, x, *values.shape) if values.ndim == 2 else _NOWHERE
+        if values.ndim != 2 or rect.intersect(self.plane_rect) != rect:
+            raise AnnotationError(
+                f"Labels of shape {values.shape} do not fit a plane of {self.shape[2:]} pixels."
+            )
+        if values.dtype.kind not in "uib":
+            raise AnnotationError(f"Labels must be whole numbers, not {values.dtype}.")
+        if values.size and not 0 <= int(values.min()) <= int(values.max()) <= 255:
+            raise AnnotationError("Labels must lie between 0 and 255.")
+        changes = []
+        for row, col, part in _split(rect):
+            key = TileKey(*plane, row, col)
+            before = self._tile(key)
+            after = np.zeros((TILE, TILE), np.uint8) if before is None else before.copy()
+            after[_within(row, col, part)] = values[part.y - y : part.bottom - y,
+                                                    part.x - x : part.right - x]  # fmt: skip
+            changes.append(TileChange(key, before, after if after.any() else None))
+        changed = tuple(c for c in changes if not _same(c.before, c.after))
+        if not changed:
+            return None
+        edit = Edit(kind, changed)
+        self.apply(edit)
+        return edit
+
+    def stroke(self, plane: PlaneIndex, value: int, diameter: int) -> Stroke:
+        """Begin to paint `value` (0 erases) with a round brush of `diameter` >= 1 pixels.
+
+        One stroke at a time: RuntimeError while another one is neither finished nor cancelled.
+        """
+        self._check_idle()
+        self._check_plane(plane)
+        if not 0 <= value <= 255:
+            raise ValueError(f"a label value lies between 0 and 255, {value} does not")
+        if not 1 <= diameter < math.inf:
+            raise ValueError(f"a brush is at least 1 pixel wide, {diameter} is not")
+        self._stroke = Stroke(self, plane, value, diameter)
+        return self._stroke
+
+    def apply(self, edit: Edit) -> Rect:
+        """Carry out an edit: answers the bounding box of the changed pixels in `edit.plane`.
+
+        All or nothing: raises AnnotationError, and changes nothing, unless every tile is as the
+        edit found it.
+        """
+        self._check_idle()
+        for change in edit.changes:
+            if change.after is not None:
+                self._check(change.key, change.after)
+            else:
+                self._check_key(change.key)
+            if not _same(self._tile(change.key), change.before):
+                raise AnnotationError("An edit does not follow on the labels as they are now.")
+        self._counts += edit.gained
+        for change in edit.changes:
+            self._put(change.key, change.after)
+        return edit.rect
+
+    def labelled_planes(self) -> list[PlaneIndex]:
+        """Planes with at least one labelled pixel, sorted by t, then z."""
+        return sorted(self._planes)
+
+    def tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], TileArray]:
+        """The tiles of a plane that hold labels, by (row, col): uint8 (TILE, TILE).
+
+        Pixels of a tile that lie outside the plane are 0. Do not write to the arrays.
+        """
+        return dict(self._planes.get(plane, {}))
+
+    def counts(self) -> dict[int, int]:
+        """Number of labelled pixels of each value that occurs; costs nothing, whatever the size."""
+        return {int(v): int(self._counts[v]) for v in np.flatnonzero(self._counts) if v}
+
+    def snapshot(self) -> Annotation:
+        """A consistent copy as of now that never changes and may go to another thread.
+
+        Shares all tiles, so it costs one dictionary of the labelled planes. It can not be painted.
+        """
+        copy = Annotation(self.shape)
+        copy._planes = dict(self._planes)
+        copy._counts = self._counts.copy()
+        self._own.clear()
+        if self._stroke is not None:
+            self._stroke._release_tiles()
+            for key in self._stroke._before:
+                # An eraser drops the tiles that it emptied only when it is lifted.
+                tile = copy._tile(key)
+                if tile is not None and not tile.any():
+                    copy._put(key, None)
+        copy._frozen = True
+        return copy
+
+    def _tile(self, key: TileKey) -> TileArray | None:
+        tiles = self._planes.get(key.plane)
+        return None if tiles is None else tiles.get((key.row, key.col))
+
+    def _put(self, key: TileKey, tile: TileArray | None) -> None:
+        """Set a finished tile, or remove it; the counts are the caller's."""
+        if tile is not None:
+            tile.flags.writeable = False
+            self._own_tiles(key.plane)[key.row, key.col] = tile
+            return
+        tiles = self._own_tiles(key.plane)
+        tiles.pop((key.row, key.col), None)
+        if not tiles:
+            del self._planes[key.plane]
+
+    def _own_tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], TileArray]:
+        """The dictionary of a plane, for writing: not shared with any snapshot."""
+        if plane not in self._own or plane not in self._planes:
+            self._planes[plane] = dict(self._planes.get(plane, {}))
+            self._own.add(plane)
+        return self._planes[plane]
+
+    def _check_idle(self) -> None:
+        if self._frozen:
+            raise RuntimeError("a snapshot can not be changed")
+        if self._stroke is not None:
+            raise RuntimeError("finish or cancel the stroke first")
+
+    def _check_plane(self, plane: PlaneIndex) -> None:
+        if not (0 <= plane[0] < self.shape[0] and 0 <= plane[1] < self.shape[1]):
+            raise AnnotationError(
+                f"There is no plane t {plane[0]}, z {plane[1]} in an image of "
+                f"{self.shape[0]} x {self.shape[1]} planes."
+            )
+
+    def _check_key(self, key: TileKey) -> None:
+        self._check_plane(key.plane)
+        if not (0 <= key.row * TILE < self.shape[2] and 0 <= key.col * TILE < self.shape[3]):
+            raise AnnotationError(f"Label tile {key.row}, {key.col} lies outside the image.")
+
+    def _check(self, key: TileKey, tile: TileArray) -> None:
+        self._check_key(key)
+        if tile.shape != (TILE, TILE) or tile.dtype != np.uint8:
+            raise AnnotationError(f"A label tile of {tile.dtype} {tile.shape} is no label tile.")
+        height, width = self.shape[2] - key.row * TILE, self.shape[3] - key.col * TILE
+        if tile[height:].any() or tile[:, width:].any():
+            raise AnnotationError(f"Label tile {key.row}, {key.col} reaches outside the image.")
+
+
+class Stroke:
+    """A stroke while it is painted; made by `Annotation.stroke`.
+
+    Its cost follows the length of the mouse's path, not the size of the image: only the bounding
+    box of the newest segment is looked at, and a tile is copied when its first pixel changes.
+    """
+
+    def __init__(
+        self, annotation: Annotation, plane: PlaneIndex, value: int, diameter: float
+    ) -> None:
+        self._annotation = annotation
+        self._plane = plane
+        self._value = value
+        self._diameter = diameter
+        self._last: Point | None = None
+        self._before: dict[TileKey, TileArray | None] = {}
+        # Copies of this stroke's own that are not shared yet.
+        self._writeable: list[TileArray] = []
+
+    def to(self, y: float, x: float) -> Rect | None:
+        """Paint from the last point to (y, x), the first time the point alone.
+
+        Painted are all pixels whose centre lies within half a diameter of the segment, and the
+        pixels under the path itself; a brush of 1 pixel paints exactly those. What lies outside
+        the plane is clipped: a path may leave and come back. Answers a rectangle around the
+        pixels that changed, None if none did. Raises ValueError for NaN and absurd distances.
+        """
+        if self._annotation._stroke is not self:
+            raise RuntimeError("the stroke has ended")
+        if not (abs(y) <= _FARTHEST and abs(x) <= _FARTHEST):
+            raise ValueError(f"({y}, {x}) is no point")
+        end = (y, x)
+        start = end if self._last is None else self._last
+        self._last = end
+        plane = self._annotation.plane_rect
+        # Below two pixels a disc may slip between the centres: follow the path itself.
+        thin = self._diameter < 2
+        radius = 0.0 if thin else self._diameter / 2
+        box = around(start, end, radius).intersect(plane)
+        if box.empty:
+            return None
+        path = pixel_path(start, end, plane) if thin else None
+        dirty = _NOWHERE
+        for row, col, part in _split(box):
+            if path is None and is_far(start, end, radius, part):
+                continue
+            mask = capsule(start, end, radius, part) if path is None else marked(path, part)
+            if self._paint(row, col, part, mask):
+                dirty = dirty.union(part)
+        return None if dirty.empty else dirty
+
+    def finish(self) -> Edit | None:
+        """End the stroke: the edit that it was, None if it changed nothing."""
+        annotation = self._annotation
+        if annotation._stroke is not self:
+            raise RuntimeError("the stroke has ended")
+        self._release_tiles()
+        annotation._stroke = None
+        changes = []
+        for key, before in self._before.items():
+            after = annotation._tile(key)
+            if after is not None and self._value == 0 and not after.any():
+                annotation._put(key, None)
+                after = None
+            changes.append(TileChange(key, before, after))
+        if not changes:
+            return None
+        return Edit("stroke" if self._value else "erase", tuple(changes))
+
+    def cancel(self) -> Rect:
+        """End the stroke as if it had never begun: a rectangle around the restored pixels."""
+        edit = self.finish()
+        return _NOWHERE if edit is None else self._annotation.apply(edit.inverse())
+
+    def _paint(self, row: int, col: int, part: Rect, mask: npt.NDArray[np.bool_]) -> bool:
+        """Paint the masked pixels of `part`, which lies within one tile: did any change?"""
+        annotation = self._annotation
+        key = TileKey(*self._plane, row, col)
+        tile = annotation._tile(key)
+        where = _within(row, col, part)
+        if tile is None:
+            if self._value == 0 or not mask.any():
+                return False
+            gained = int(np.count_nonzero(mask))
+            annotation._counts[0] -= gained
+        else:
+            region = tile[where]
+            mask = mask & (region != self._value)
+            lost = region[mask]
+            if not lost.size:
+                return False
+            gained = lost.size
+            annotation._counts -= count_labels(lost)
+        annotation._counts[self._value] += gained
+        self._own_tile(key, tile)[where][mask] = self._value
+        return True
+
+    def _own_tile(self, key: TileKey, tile: TileArray | None) -> TileArray:
+        """The tile for writing: a copy, unless this stroke already made one."""
+        if tile is not None and tile.flags.writeable:
+            return tile
+        self._before.setdefault(key, tile)
+        own = np.zeros((TILE, TILE), np.uint8) if tile is None else tile.copy()
+        self._annotation._own_tiles(self._plane)[key.row, key.col] = own
+        self._writeable.append(own)
+        return own
+
+    def _release_tiles(self) -> None:
+        """Make the stroke's tiles read-only: from here on they may be shared."""
+        for tile in self._writeable:
+            tile.flags.writeable = False
+        self._writeable.clear()
+
+
+def _same(one: TileArray | None, other: TileArray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or np.array_equal(one, other)
+
+
+def _split(rect: Rect) -> Iterator[tuple[int, int, Rect]]:
+    """Cut a rectangle at the tile borders: (tile row, tile column, part of the rectangle)."""
+    if rect.empty:
+        return
+    for row in range(rect.y // TILE, (rect.bottom - 1) // TILE + 1):
+        for col in range(rect.x // TILE, (rect.right - 1) // TILE + 1):
+            yield row, col, rect.intersect(Rect(row * TILE, col * TILE, TILE, TILE))
+
+
+def _within(row: int, col: int, part: Rect) -> tuple[slice, slice]:
+    """Index of a part of the plane within its tile."""
+    return Rect(part.y - row * TILE, part.x - col * TILE, part.height, part.width).slices

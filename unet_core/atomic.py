@@ -1,0 +1,75 @@
+"""Writing a file so that a crash, a full disk or a cancel leaves the old one whole."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def part_path(path: Path) -> Path:
+    """The temporary neighbour of `path` that is written first: NAME.part in the same folder."""
+    return path.with_name(path.name + ".part")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a new, empty NAME.part; when the block ends well it becomes `path`.
+
+    The bytes are on the disk before the name changes (fsync of file and folder), so after a
+    power cut `path` is either the old file or the whole new one. If the block raises, or is
+    left by a closed generator, the .part is removed and an existing `path` is untouched.
+    Raises OSError as the file system does (`os_reason` turns it into words).
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    part = part_path(path)
+    part.unlink(missing_ok=True)  # left over from a crash
+    part.touch(exist_ok=False)
+    try:
+        yield part
+        sync_file(part)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's bytes have reached the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the folder's names have reached the disk, where the system can do that."""
+    if os.name == "nt":  # Windows journals names itself and cannot open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems refuse it
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def os_reason(error: OSError) -> str:
+    """Why the system refused, as words that continue a sentence: "the disk is full"."""
+    reasons = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "your disk quota is used up",
+        errno.EFBIG: "the file would be too large for this disk",
+        errno.ENOENT: "the folder does not exist",
+        errno.ENOTDIR: "its folder is a file",
+        errno.EISDIR: "it is a folder",
+        errno.EACCES: "you may not write there (the folder or the file is read-only)",
+        errno.EPERM: "you may not write there (the folder or the file is read-only)",
+        errno.EROFS: "the disk is read-only",
+        errno.ENAMETOOLONG: "the name is too long",
+        errno.EIO: "the disk reported an error",
+    }
+    known = reasons.get(error.errno or 0)
+    return known or (error.strerror or "the system refused").lower()

@@ -1,0 +1,117 @@
+"""Which device, how many threads, which precision."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+
+
+class DeviceError(ValueError):
+    """The asked-for device is not on this machine; the message is one sentence for the user."""
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The device called `wanted`: auto, cpu, cuda, cuda:i or mps.
+
+    `auto` is the first CUDA card, else Apple's GPU, else the processor.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    name, _, number = wanted.partition(":")
+    if name not in ("cpu", "cuda", "mps") or (
+        number and (name != "cuda" or not number.isdecimal())
+    ):
+        raise DeviceError(f"“{wanted}” is no device; use auto, cpu, cuda, cuda:0 or mps.")
+    if name == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise DeviceError(f"The device “{wanted}” is not on this machine; use --device cpu.")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("The device “mps” is not on this machine; use --device cpu.")
+    return torch.device(wanted if name != "cuda" or number else "cuda:0")
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for the window and `limn info`."""
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        return f"{card.name}, {card.total_memory / 2**30:.0f} GB"
+    if device.type == "mps":
+        return "Apple GPU"
+    return f"CPU, {worker_threads()} of {os.cpu_count() or 1} cores, {_cpu_precision_name()}"
+
+
+def worker_threads() -> int:
+    """Threads that computing may use; one core is left to the window.
+
+    The command line uses as many as the window: sums are split over threads, so another number
+    gives other last digits, and both must give identical pixels.
+    """
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
+def prepare_thread() -> None:
+    """Call first in the thread that will compute: torch keeps its thread count per thread."""
+    torch.set_num_threads(worker_threads())
+    # On CUDA: full float32, so that tiled equals whole, and the same result for the same seed.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    _keep_freed_memory()
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep what tensors free, up to 1 GiB.
+
+    With its default thresholds every large tensor comes from the system and goes back to it, and
+    half of a training step on the CPU is spent on page faults.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, 1 << 30)
+
+
+def training_dtype(device: torch.device) -> torch.dtype | None:
+    """The dtype for mixed-precision training on `device`, None for float32.
+
+    On CPUs, bfloat16 pays only with AMX: it is several times slower than float32 without.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    if device.type == "cpu" and _has_amx():
+        return torch.bfloat16
+    return None
+
+
+def memory_line() -> str:
+    """Physical memory in words, or an empty text where the system does not tell."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return ""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{total / 2**30:.1f} GB"
+
+
+def _cpu_precision_name() -> str:
+    return "bfloat16 training" if _has_amx() else "float32"
+
+
+def _has_amx() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware tiles (Intel AMX)."""
+    if platform.system() != "Linux":
+        return False
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False

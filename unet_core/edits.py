@@ -1,0 +1,267 @@
+"""Edits of the label tiles, their inverses, and the history that undo and redo walk along.
+
+An edit remembers whole tiles, before and after. The arrays are shared with the annotation and with
+neighbouring edits and are never written to again, so a fresh edit costs no copying; edits that are
+no longer recent are packed (a tile of 64 KiB becomes about 1 KiB).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from unet_core.stack import PlaneIndex
+from unet_core.tiling import Rect
+
+TILE = 256
+"""Side of a label tile in pixels."""
+
+TileArray = npt.NDArray[np.uint8]
+
+_EMPTY: TileArray = np.zeros((TILE, TILE), np.uint8)
+_EMPTY.flags.writeable = False
+
+_KEY = struct.Struct("<qqqq")
+_CHECKSUM = struct.Struct("<I")
+
+MAX_PACKED_TILE = 4 + TILE * TILE + 1024
+"""No packed tile is larger: zlib adds a few bytes to what it can not compress."""
+
+
+class AnnotationError(ValueError):
+    """Labels or an edit that can not be right; the message is one sentence for the user."""
+
+
+class TileKey(NamedTuple):
+    """Where a tile lies: plane (t, z), then tile row and tile column within the plane."""
+
+    t: int
+    z: int
+    row: int
+    col: int
+
+    @property
+    def plane(self) -> PlaneIndex:
+        return PlaneIndex(self.t, self.z)
+
+
+@dataclass(frozen=True, eq=False)
+class TileChange:
+    """One tile before and after: uint8 (TILE, TILE), read-only; None stands for all unlabelled."""
+
+    key: TileKey
+    before: TileArray | None
+    after: TileArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """One step of undo: at least one changed tile, each tile at most once."""
+
+    kind: str
+    changes: tuple[TileChange, ...]
+
+    @property
+    def plane(self) -> PlaneIndex:
+        """The plane of the first change: where undo takes the user."""
+        return self.changes[0].key.plane
+
+    @property
+    def planes(self) -> list[PlaneIndex]:
+        """All planes that the edit touches, in the order of its changes."""
+        return list(self.rects)
+
+    @property
+    def rect(self) -> Rect:
+        """Bounding box of the changed pixels in `plane`."""
+        return self.rects[self.plane]
+
+    @property
+    def rects(self) -> dict[PlaneIndex, Rect]:
+        """Bounding box of the changed pixels in each plane."""
+        return self._differences[0]
+
+    @property
+    def gained(self) -> npt.NDArray[np.int64]:
+        """Pixels that each label value 0..255 gains (or loses) by the edit: int64 (256,)."""
+        return self._differences[1]
+
+    @cached_property
+    def _differences(self) -> tuple[dict[PlaneIndex, Rect], npt.NDArray[np.int64]]:
+        rects: dict[PlaneIndex, Rect] = {}
+        gained = np.zeros(256, np.int64)
+        for key, before, after in ((c.key, c.before, c.after) for c in self.changes):
+            old = _EMPTY if before is None else before
+            new = _EMPTY if after is None else after
+            different = old != new
+            rect = _bounding_box(different)
+            gained += count_labels(new[different]) - count_labels(old[different])
+            placed = Rect(key.row * TILE + rect.y, key.col * TILE + rect.x, *rect[2:])
+            rects[key.plane] = rects.get(key.plane, Rect(0, 0, 0, 0)).union(placed)
+        return rects, gained
+
+    def inverse(self) -> Edit:
+        """The edit that takes this one back."""
+        back = tuple(TileChange(c.key, c.after, c.before) for c in reversed(self.changes))
+        return Edit(self.kind, back)
+
+    def packed(self) -> PackedEdit:
+        """The same edit in little memory."""
+        return PackedEdit(
+            self.kind,
+            tuple((c.key, pack_tile(c.key, c.before), pack_tile(c.key, c.after))
+                  for c in self.changes),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PackedEdit:
+    """An edit whose tiles are compressed, as they lie in the project file."""
+
+    kind: str
+    changes: tuple[tuple[TileKey, bytes | None, bytes | None], ...]
+
+    def unpacked(self) -> Edit:
+        """The edit itself. Raises AnnotationError where a tile is damaged."""
+        return Edit(
+            self.kind,
+            tuple(TileChange(key, unpack_tile(key, before), unpack_tile(key, after))
+                  for key, before, after in self.changes),
+        )  # fmt: skip
+
+
+class History:
+    """The edits made so far and how many of them are applied.
+
+    `undo()` and `redo()` only move along the history and answer which edit to apply; whoever owns
+    the annotation applies it.
+    """
+
+    # So many of the newest edits stay unpacked: undoing them costs no decompression, and packing
+    # one edit per push keeps the cost of a push even.
+    _LOOSE = 16
+
+    def __init__(
+        self, edits: Iterable[Edit | PackedEdit] = (), position: int | None = None
+    ) -> None:
+        """Edits oldest first; the first `position` of them are applied (all, if not given)."""
+        self._edits = list(edits)
+        self._position = len(self._edits) if position is None else position
+        if not 0 <= self._position <= len(self._edits):
+            raise ValueError(f"position {position} is outside a history of {len(self._edits)}")
+
+    def __len__(self) -> int:
+        return len(self._edits)
+
+    @property
+    def position(self) -> int:
+        """How many edits are applied."""
+        return self._position
+
+    @property
+    def can_undo(self) -> bool:
+        return self._position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        return self._position < len(self._edits)
+
+    def push(self, edit: Edit) -> None:
+        """Append an edit that has just been applied; what was undone before it is forgotten."""
+        del self._edits[self._position :]
+        self._edits.append(edit)
+        self._position += 1
+        old = len(self._edits) - 1 - self._LOOSE
+        if old >= 0 and isinstance(stale := self._edits[old], Edit):
+            self._edits[old] = stale.packed()
+
+    def undo(self) -> Edit | None:
+        """Step back: the edit to apply, None at the beginning. AnnotationError if it is damaged."""
+        if not self.can_undo:
+            return None
+        edit = _loose(self._edits[self._position - 1])
+        self._position -= 1
+        return edit.inverse()
+
+    def redo(self) -> Edit | None:
+        """Step forward: the edit to apply, None at the end. AnnotationError if it is damaged."""
+        if not self.can_redo:
+            return None
+        edit = _loose(self._edits[self._position])
+        self._position += 1
+        return edit
+
+
+def pack_tile(key: TileKey, tile: TileArray | None) -> bytes | None:
+    """Compress a tile and seal it with a checksum over its place and its pixels.
+
+    Level 1: 0.13 ms a tile, and label tiles are so simple that higher levels gain little.
+    """
+    if tile is None:
+        return None
+    data = zlib.compress(tile.tobytes(), 1)
+    return _CHECKSUM.pack(_seal(key, data)) + data
+
+
+def is_sealed(key: TileKey, packed: bytes | None) -> bool:
+    """Whether a packed tile is what was packed for this key; says nothing about a forger's."""
+    if packed is None:
+        return True
+    if not isinstance(packed, bytes) or len(packed) < _CHECKSUM.size:
+        return False
+    return bool(_CHECKSUM.unpack_from(packed)[0] == _seal(key, packed[_CHECKSUM.size :]))
+
+
+def unpack_tile(key: TileKey, packed: bytes | None) -> TileArray | None:
+    """Take a tile back out; never takes more memory than a tile, whatever the bytes say.
+
+    Raises AnnotationError unless the bytes are exactly one tile that was packed for this key.
+    """
+    if packed is None:
+        return None
+    damaged = f"The labels of t {key.t}, z {key.z}, tile {key.row}, {key.col} are damaged."
+    if not is_sealed(key, packed):
+        raise AnnotationError(damaged)
+    inflater = zlib.decompressobj()
+    try:
+        pixels = inflater.decompress(packed[_CHECKSUM.size :], TILE * TILE + 1)
+    except zlib.error as error:
+        raise AnnotationError(damaged) from error
+    if len(pixels) != TILE * TILE or not inflater.eof or inflater.unused_data:
+        raise AnnotationError(damaged)
+    # An array over bytes is read-only, as all finished tiles are.
+    return np.frombuffer(pixels, np.uint8).reshape(TILE, TILE)
+
+
+def count_labels(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each value 0..255 occurs in an array of any shape: int64 (256,)."""
+    if values.size and (value := values.min()) == values.max():
+        # What a brush paints over is mostly of one value; finding that out is 30 times faster.
+        counts = np.zeros(256, np.int64)
+        counts[value] = values.size
+        return counts
+    return np.bincount(values.ravel(), minlength=256).astype(np.int64, copy=False)
+
+
+def _seal(key: TileKey, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(_KEY.pack(*key)))
+
+
+def _loose(edit: Edit | PackedEdit) -> Edit:
+    return edit.unpacked() if isinstance(edit, PackedEdit) else edit
+
+
+def _bounding_box(mask: npt.NDArray[np.bool_]) -> Rect:
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return Rect(0, 0, 0, 0)
+    cols = np.flatnonzero(mask.any(axis=0))
+    top, left = int(rows[0]), int(cols[0])
+    return Rect(top, left, int(rows[-1]) + 1 - top, int(cols[-1]) + 1 - left)

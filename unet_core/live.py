@@ -1,0 +1,111 @@
+"""Live prediction of what is in view, one tile at a time, for whoever shows it.
+
+Belongs to one thread: the one that also trains. Between two training steps it predicts a tile;
+what was predicted with the same weights is kept, so that going back to a plane costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unet_core.inference import LIVE_CORE, display_maps, predict_tile, tiles_of
+from unet_core.model import Model
+from unet_core.networks import place
+from unet_core.stack import PlaneIndex, Stack
+from unet_core.tiling import Rect, Tile
+
+CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class PredictedTile:
+    """A tile for the overlay."""
+
+    plane: PlaneIndex
+    rect: Rect
+    maps: NDArray[np.uint8]
+    """`(K, height, width)` as `inference.display_maps` makes them; not to be written to."""
+    generation: int
+    """Counts the weights shown: higher is newer."""
+
+
+class LivePrediction:
+    """Predicts the newest view with the newest weights, nearest tiles first."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        ranges: NDArray[np.float32],
+        device: torch.device,
+        deliver: Callable[[PredictedTile], None],
+    ) -> None:
+        self._stack, self._ranges, self._device = stack, ranges, device
+        self._deliver = deliver
+        self._model: Model | None = None
+        self._view: PlaneIndex | None = None
+        self._rect = Rect(0, 0, 0, 0)
+        self._todo: list[Tile] = []
+        self._plane: tuple[PlaneIndex, NDArray[np.generic]] | None = None
+        self._cache: OrderedDict[tuple[PlaneIndex, Rect], PredictedTile] = OrderedDict()
+        self._cached_bytes = 0
+        self.generation = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that is in view has been predicted with the newest weights."""
+        return not self._todo
+
+    def show(self, model: Model) -> None:
+        """Predict with these weights from now on; they must not change afterwards."""
+        place(model.network, self._device).eval()
+        self._model = model
+        self.generation += 1
+        self._plan()
+
+    def look_at(self, plane: PlaneIndex, rect: Rect) -> None:
+        """The user looks at something else; what is still to do for the former view is dropped."""
+        self._view, self._rect = plane, rect
+        self._plan()
+
+    def step(self) -> bool:
+        """Deliver the next tile of the view; False when there is none left."""
+        if not self._todo or self._model is None or self._view is None:
+            return False
+        tile = self._todo.pop(0)
+        plane = self._view
+        done = self._cache.get((plane, tile.core))
+        if done is None or done.generation != self.generation:
+            probabilities = predict_tile(
+                self._model, self._read(plane), self._ranges, tile, self._device
+            )
+            done = PredictedTile(plane, tile.core, display_maps(probabilities), self.generation)
+            self._keep(done)
+        self._deliver(done)
+        return True
+
+    def _plan(self) -> None:
+        self._todo = []
+        if self._model is not None and self._view is not None:
+            height, width = self._stack.shape[3:]
+            self._todo = tiles_of(self._model, height, width, core=LIVE_CORE, view=self._rect)
+
+    def _read(self, plane: PlaneIndex) -> NDArray[np.generic]:
+        if self._plane is None or self._plane[0] != plane:
+            self._plane = plane, self._stack.plane(*plane)
+        return self._plane[1]
+
+    def _keep(self, tile: PredictedTile) -> None:
+        key = tile.plane, tile.rect
+        if former := self._cache.pop(key, None):
+            self._cached_bytes -= former.maps.nbytes
+        self._cache[key] = tile
+        self._cached_bytes += tile.maps.nbytes
+        while self._cached_bytes > CACHE_BYTES:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.maps.nbytes

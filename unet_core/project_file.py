@@ -1,0 +1,242 @@
+"""The project file as a database: its schema, its safe opening, and its errors as sentences.
+
+`project.py` says what is promised and why the modes below were chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from unet_core.atomic import os_reason
+
+SUFFIX = ".limn"
+VERSION = 1
+APPLICATION_ID = 0x4C696D6E  # "Limn"
+
+# `position` counts the edits that are applied; edits with a larger id are what redo brings back.
+# Ids run 1, 2, 3, ... without gaps. `tiles` is the state after `position` edits. A packed tile
+# carries its own checksum (see `edits.pack_tile`).
+_SCHEMA = """
+CREATE TABLE properties (
+    name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tiles (
+    t INTEGER, z INTEGER, row INTEGER, col INTEGER, data BLOB NOT NULL,
+    PRIMARY KEY (t, z, row, col)
+) WITHOUT ROWID;
+CREATE TABLE edits (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL
+);
+CREATE TABLE changes (
+    edit INTEGER, t INTEGER, z INTEGER, row INTEGER, col INTEGER, before BLOB, after BLOB,
+    PRIMARY KEY (edit, t, z, row, col)
+) WITHOUT ROWID;
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY, made REAL NOT NULL, provenance TEXT NOT NULL, digest TEXT NOT NULL,
+    weights BLOB NOT NULL
+);
+"""
+
+MAX_TEXT = 4 * 2**20
+MAX_BLOB = 2**30 - 1024
+# SQLite's own check of a file's structure reads all of it: about 1 s for so many bytes. In a larger
+# file damage is found when the damaged part is read.
+_CHECKED_WHOLE = 256 * 2**20
+
+
+class ProjectError(ValueError):
+    """A project file can not be used or written; the message is one sentence for the user."""
+
+
+class ProjectLockedError(ProjectError):
+    """The project is open elsewhere: in another window, by another person."""
+
+
+def statements() -> list[str]:
+    """What makes an empty database a project, in order."""
+    return [s.strip() for s in _SCHEMA.split(";") if s.strip()]
+
+
+def _expected_schema() -> set[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in statements():
+            connection.execute(statement)
+        return _schema(connection)
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 100"))
+
+
+def _connect_raw(path: Path) -> sqlite3.Connection:
+    """A connection with every convenience switched off that a foreign file could abuse."""
+    # As a URI: mode=rw opens, but never makes a file.
+    name = path.as_posix()
+    name = quote(name if name.startswith("/") else f"/{name}")
+    connection = sqlite3.connect(
+        f"file://{name}?mode=rw", uri=True, timeout=0.0, isolation_level=None,
+        check_same_thread=False,
+    )  # fmt: skip
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB + 1024)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    connection.execute("PRAGMA mmap_size=0")
+    return connection
+
+
+def connect_unsafe(path: Path) -> sqlite3.Connection:
+    """For a .part file, which is thrown away unless it is finished: no journal, no waiting."""
+    connection = _connect_raw(path)
+    connection.execute("PRAGMA journal_mode=OFF")
+    connection.execute("PRAGMA synchronous=OFF")
+    return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open, lock and check a project file."""
+    connection = _connect_raw(path)
+    try:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        # The first access rolls back what a crash left half done.
+        connection.execute("BEGIN EXCLUSIVE")
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise ProjectError(f"{path} is not a Limn project.")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise ProjectError(
+                f"{path} was made by a newer Limn (format {version}, this one knows {VERSION}); "
+                "update Limn to open it."
+            )
+        if version != VERSION or _schema(connection) != _expected_schema():
+            raise ValueError("another schema")
+        # Change nothing, but as a write: finds out now whether the file and its folder can be
+        # written to, not at the first stroke.
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("ROLLBACK")
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("PRAGMA synchronous=EXTRA")
+        if path.stat().st_size <= _CHECKED_WHOLE:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise ValueError(verdict)
+        for name in ("shape", "position", "classes", "image"):
+            value = get_value(connection, name)
+            if value is None and name != "image":
+                raise ValueError(f"{name} is missing")
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def settle(path: Path) -> None:
+    """Prepare for `path` to be replaced: raises ProjectError unless it is a free project, or none.
+
+    What a crash left half done on it is rolled back: otherwise its journal would be played into
+    the new file of the same name.
+    """
+    if not path.exists():
+        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+        return
+    other = ProjectError(f"{path} exists and is not a Limn project; choose another name.")
+    if not path.is_file():
+        raise other
+    if not os.access(path, os.W_OK):
+        raise ProjectError(f"{path} is write-protected; choose another name.")
+    try:
+        with closing(_connect_raw(path)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                raise other
+    except sqlite3.DatabaseError as error:
+        if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise other from error
+        raise
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 where the error came from Python."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+@contextmanager
+def sentences(path: Path) -> Iterator[None]:
+    """Turn whatever a file or a disk can do to us into one sentence about it."""
+    try:
+        yield
+    except ProjectError:
+        raise
+    except sqlite3.Error as error:
+        code = _code(error)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise ProjectLockedError(
+                f"{path} is open in another window or by another person; close it there first."
+            ) from error
+        if code == sqlite3.SQLITE_NOTADB:
+            raise ProjectError(f"{path} is not a Limn project.") from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+            raise ProjectError(
+                f"{path} can not be written (the file or its folder is read-only); "
+                "copy it to a folder of yours and open the copy."
+            ) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise ProjectError(
+                f"{path} can not be saved because the disk is full; make room, then save again."
+            ) from error
+        if code == sqlite3.SQLITE_IOERR:
+            raise ProjectError(
+                f"{path} can not be read or written because its disk or network drive fails; "
+                "check the connection, then try again."
+            ) from error
+        raise ProjectError(_damaged(path)) from error
+    except OSError as error:
+        raise ProjectError(
+            f"{path} can not be saved because {os_reason(error)}; choose another place."
+        ) from error
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError,
+            RecursionError, MemoryError) as error:  # fmt: skip
+        raise ProjectError(_damaged(path)) from error
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged and can not be read; open a backup copy of it, if you have one."
+
+
+def get_value(connection: sqlite3.Connection, name: str, default: Any = None) -> Any:
+    """A named value. ValueError where it is damaged."""
+    row = connection.execute(
+        "SELECT substr(value, 1, ?), checksum FROM properties WHERE name = ?", (MAX_TEXT, name)
+    ).fetchone()
+    if row is None:
+        return default
+    if _checksum(name, row[0]) != row[1]:
+        raise ValueError(f"the checksum of {name} does not fit")
+    return json.loads(row[0])
+
+
+def encoded(name: str, value: Any) -> str:
+    """A value as JSON text. ValueError or TypeError where it can not be kept."""
+    text = json.dumps(value)
+    if len(text) >= MAX_TEXT:
+        raise ValueError(f"{name} is too long to keep")
+    return text
+
+
+def set_value(connection: sqlite3.Connection, name: str, text: str) -> None:
+    """Keep a named value, which is `encoded` already."""
+    connection.execute(
+        "INSERT OR REPLACE INTO properties VALUES (?, ?, ?)", (name, text, _checksum(name, text))
+    )
+
+
+def _checksum(name: str, text: str) -> int:
+    return zlib.crc32(f"{name}\n{text}".encode())

@@ -1,0 +1,369 @@
+"""Stack: an image file, read plane by plane as (T, Z, C, Y, X). Raw files are never written to."""
+
+import hashlib
+import math
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".png", ".jpg", ".jpeg")
+
+# What other programs write, by the first bytes of the file. These are recognised only to say so.
+_FOREIGN = (
+    (b"ZISRAWFILE", "a CZI file (ZEISS), which Limn cannot open yet: save it as OME-TIFF"),
+    (b"\x70\x00\x00\x00", "a LIF file (Leica), which Limn cannot open yet: save it as OME-TIFF"),
+    (b"\xda\xce\xbe\x0a", "an ND2 file (Nikon), which Limn cannot open yet: save it as OME-TIFF"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 or ND2 file, which Limn cannot open: save it as TIFF"),
+    (b"\xd0\xcf\x11\xe0", "an OIB or Office file, which Limn cannot open: save images as OME-TIFF"),
+    (b"\x89HDF", "an HDF5 file, which Limn cannot open yet: save the image as OME-TIFF"),
+    (b"GIF8", "a GIF, which Limn cannot open: save it as TIFF or PNG"),
+    (b"BM", "a BMP, which Limn cannot open: save it as TIFF or PNG"),
+    (b"SQLite format 3", "a Limn project or another database, not an image"),
+    (b"PK\x03\x04", "a zip archive, not an image: unpack it first"),
+    (b"%PDF", "a PDF, not an image"),
+    (b"<?xml", "an XML file, not an image: choose one of the TIFF files that belong to it"),
+)
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8\xff"
+
+_CACHE_PAGES = 8
+_CACHE_BYTES = 128 * 2**20
+_FINGERPRINT_BLOCK = 64 * 1024
+
+# A compressed page may be far larger than its file, but a header that promises more than this
+# many times the file's size (and more than a gigabyte) is damage, and is refused unallocated.
+_PLAUSIBLE_RATIO = 4096
+_PLAUSIBLE_BYTES = 2**30
+
+
+class StackError(ValueError):
+    """The file cannot be opened or read as an image; the message is one sentence for the user."""
+
+
+class PlaneIndex(NamedTuple):
+    """One (Y, X) plane of a stack: time point and slice, both from 0."""
+
+    t: int
+    z: int
+
+
+@dataclass
+class Source:
+    """What a file format gives to Stack: pages, what their axes mean, and metadata.
+
+    The image is a grid of pages (`outer_axes`, C order), each an array of `inner_shape` with
+    `inner_axes`. Axes are T, Z, C, S (samples of a colour pixel), Y, X, or "_" for an axis of
+    size 1 without meaning. Y and X are inner. `read_page(number)` returns one page; what it
+    raises becomes a StackError. `memory_mapped`: pages are views of the file, not copies.
+    """
+
+    outer_axes: str
+    outer_shape: tuple[int, ...]
+    inner_axes: str
+    inner_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read_page: Callable[[int], Array]
+    stated_axes: str = ""  # axes to keep although their size is 1
+    pixel_size: tuple[float, float, float] | None = None
+    time_interval: float | None = None
+    channel_names: tuple[str, ...] = ()
+    is_rgb: bool = False
+    has_alpha: bool = False
+    white_is: int | None = None  # MinIsWhite images: the value that stands for black
+    memory_mapped: bool = False
+    least_file_size: int = 0  # bytes that a memory-mapped file must keep
+    files: tuple[Path, ...] = ()
+    close: Callable[[], None] = field(default=lambda: None)
+
+    def size(self, axis: str) -> int:
+        """The number of positions along `axis`, 1 where the image does not have it."""
+        axes = self.outer_axes + self.inner_axes
+        return math.prod(
+            n for a, n in zip(axes, self.outer_shape + self.inner_shape, strict=True) if a == axis
+        )
+
+
+class Stack:
+    """An image of shape (T, Z, C, Y, X), read lazily. Made by `open_stack`; safe between threads.
+
+    path           the file
+    shape          (T, Z, C, Y, X)
+    dtype          as in the file (bool for 1-bit images), native byte order
+    axes           the axes that the file really has: part of "TZCYX", in that order, ending "YX";
+                   an axis of size 1 is kept where the file states it
+    pixel_size     (z, y, x) in micrometres, or None; z is 1.0 where the file states only y and x
+    time_interval  seconds between time points, or None
+    channel_names  one per channel
+    is_rgb         the three channels are red, green, blue
+    """
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self.path = path
+        self.is_rgb = source.is_rgb
+        self.dtype = source.dtype
+        self.pixel_size = source.pixel_size
+        self.time_interval = source.time_interval
+        self._source = source
+        self._samples = source.size("S") - source.has_alpha
+        channels = source.size("C") * self._samples
+        self.shape = (
+            source.size("T"), source.size("Z"), channels, source.size("Y"), source.size("X")
+        )  # fmt: skip
+        self.axes = "".join(
+            a
+            for a, n in zip("TZCYX", self.shape, strict=True)
+            if n > 1 or a in "YX" or a in source.stated_axes
+        )
+        names = source.channel_names
+        if len(names) != channels:
+            names = tuple(f"Channel {i + 1}" for i in range(channels))
+            if self.is_rgb:
+                names = ("Red", "Green", "Blue")
+        self.channel_names = names
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[int, Array] = OrderedDict()
+        self._closed = False
+        weakref.finalize(self, source.close)  # a stack that is dropped lets go of its file
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that holds pixels of this image: more than one for multi-file OME sets."""
+        return self._source.files or (self.path,)
+
+    def planes(self) -> Iterator[PlaneIndex]:
+        """All planes, time outside, slices inside."""
+        for t in range(self.shape[0]):
+            for z in range(self.shape[1]):
+                yield PlaneIndex(t, z)
+
+    def plane(self, t: int, z: int) -> Array:
+        """Read one plane: (C, Y, X), native byte order, not to be written to.
+
+        Reads nothing but the pages that hold it. Uncompressed files give a view of the
+        memory-mapped file. Raises StackError when the file is damaged, IndexError when there is
+        no such plane.
+        """
+        if not (0 <= t < self.shape[0] and 0 <= z < self.shape[1]):
+            raise IndexError(f"plane t={t}, z={z} of a stack with shape {self.shape}")
+        source = self._source
+        channels = source.size("C") if "C" in source.outer_axes else 1
+        with self._lock:
+            if self._closed:
+                raise StackError(f"{self.path.name} has been closed.")
+            parts = [self._channels_of_page(t, z, c) for c in range(channels)]
+        plane = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if source.white_is is not None:
+            plane = _inverted(plane, source.white_is)
+        plane = np.ascontiguousarray(plane, dtype=self.dtype)  # a view where nothing changes
+        plane.flags.writeable = False
+        return plane
+
+    def fingerprint(self) -> str:
+        """A short text that changes with the file's content: its size and three blocks, hashed."""
+        digest = hashlib.blake2b(digest_size=16)
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                digest.update(size.to_bytes(8, "little"))
+                for start in (0, size // 2, max(0, size - _FINGERPRINT_BLOCK)):
+                    file.seek(start)
+                    digest.update(file.read(_FINGERPRINT_BLOCK))
+        except OSError as error:
+            raise StackError(f"{self.path.name} can no longer be read: {_why(error)}.") from error
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Let go of the file. Planes that were given out stay valid."""
+        with self._lock:
+            self._closed = True
+            self._cache.clear()
+            self._source.close()
+
+    def __enter__(self) -> "Stack":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.path.name} {self.axes} {self.shape} {self.dtype}>"
+
+    def _channels_of_page(self, t: int, z: int, c: int) -> Array:
+        """The channels (c, Y, X) that one page holds of plane (t, z)."""
+        source, at = self._source, {"T": t, "Z": z, "C": c}
+        number = 0
+        for axis, size in zip(source.outer_axes, source.outer_shape, strict=True):
+            number = number * size + at.get(axis, 0)
+        page = self._page(number)
+        at.pop("C")  # within a page, channels are taken whole
+        page = page[tuple(0 if a == "_" else at.get(a, slice(None)) for a in source.inner_axes)]
+        left = [a for a in source.inner_axes if a in "CSYX"]
+        page = np.transpose(page, [left.index(a) for a in "CSYX" if a in left])
+        samples, (height, width) = source.size("S") if "S" in left else 1, self.shape[3:]
+        page = page.reshape(-1, samples, height, width)
+        if source.has_alpha:
+            page = page[:, : self._samples]
+        return page.reshape(-1, height, width)
+
+    def _page(self, number: int) -> Array:
+        """One page, from the cache of the last few or from the file."""
+        source = self._source
+        if number in self._cache:
+            self._cache.move_to_end(number)
+            return self._cache[number]
+        try:
+            if source.memory_mapped and self.path.stat().st_size < source.least_file_size:
+                # Touching a page of a map beyond the file's end would kill the process.
+                raise StackError(f"{self.path.name} has become shorter since it was opened.")
+            page = source.read_page(number).reshape(source.inner_shape)
+        except StackError:
+            raise
+        except OSError as error:
+            raise StackError(f"{self.path.name} can no longer be read: {_why(error)}.") from error
+        except MemoryError as error:
+            raise StackError(
+                f"{self.path.name} has planes too large for this computer's memory."
+            ) from error
+        except Exception as error:  # decoders raise what they like
+            raise StackError(
+                f"{self.path.name} is damaged: the pixels of page {number + 1} cannot be read."
+            ) from error
+        if not source.memory_mapped:
+            self._cache[number] = page
+            while len(self._cache) > 1 and (
+                len(self._cache) > _CACHE_PAGES
+                or sum(p.nbytes for p in self._cache.values()) > _CACHE_BYTES
+            ):
+                self._cache.popitem(last=False)
+        return page
+
+
+def open_stack(path: str | os.PathLike[str]) -> Stack:
+    """Open a TIFF (ImageJ, OME, tifffile, plain), PNG or JPEG image; only the header is read.
+
+    Without axis names in the file, three dimensions are ZYX, four are TZYX (ZCYX where the third
+    last has at most 4 planes), five are TZCYX. The alpha channel is dropped, palettes are given
+    as values, MinIsWhite images are inverted. Of several images in a file the first, at full
+    resolution, is opened. Raises StackError with one sentence.
+    """
+    path = Path(path)
+    return Stack(path, _open_source(path))
+
+
+def open_stored(path: str | os.PathLike[str]) -> Stack:
+    """Open an image with its values exactly as stored: nothing inverted, no alpha dropped.
+
+    For label images, whose values are numbers and not brightness. Raises StackError.
+    """
+    path = Path(path)
+    source = _open_source(path)
+    source.white_is = None
+    source.has_alpha = False
+    source.is_rgb = False
+    return Stack(path, source)
+
+
+def refuse_absurd(name: str, page_bytes: int, file_bytes: int) -> None:
+    """Raise StackError where a header promises a page that the file cannot possibly hold."""
+    if page_bytes > _PLAUSIBLE_BYTES and page_bytes > _PLAUSIBLE_RATIO * file_bytes:
+        raise StackError(
+            f"{name} is damaged: its header promises planes of {page_bytes / 2**30:,.0f} GiB, "
+            "far more than the file holds."
+        )
+
+
+def _open_source(path: Path) -> Source:
+    try:
+        if path.is_dir():
+            raise StackError(f"{path.name} is a folder, not an image: choose a file inside it.")
+        with path.open("rb") as file:
+            start = file.read(16)
+    except FileNotFoundError as error:
+        raise StackError(f"{path.name} does not exist in {path.absolute().parent}.") from error
+    except OSError as error:
+        raise StackError(f"{path.name} cannot be read: {_why(error)}.") from error
+    except ValueError as error:  # a NUL in the name
+        raise StackError(f"{path.name!r} is not a file name.") from error
+    if not start:
+        raise StackError(f"{path.name} is empty (0 bytes): copy the image again.")
+    if start.startswith(_TIFF_STARTS):
+        from unet_core.tiff_reader import read_tiff  # tifffile only when needed
+
+        return read_tiff(path)
+    if start.startswith(_PNG_START) or start.startswith(_JPEG_START):
+        return _read_picture(path)
+    for signature, what in _FOREIGN:
+        if start.startswith(signature):
+            raise StackError(f"{path.name} is {what}.")
+    raise StackError(f"{path.name} is not an image that Limn can open: choose a TIFF, PNG or JPEG.")
+
+
+def _read_picture(path: Path) -> Source:
+    """Decode a PNG or JPEG at once: these are single planes, and soon wanted."""
+    import imagecodecs
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StackError(f"{path.name} cannot be read: {_why(error)}.") from error
+    kind = "PNG" if data.startswith(_PNG_START) else "JPEG"
+    try:
+        if kind == "PNG":
+            width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+            refuse_absurd(path.name, width * height, len(data))
+            image = imagecodecs.png_decode(data)
+        else:
+            # The decoder fills what is missing with grey: look for the end mark ourselves.
+            if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+                raise ValueError("no end of image")
+            image = imagecodecs.jpeg8_decode(data)
+            if image.ndim == 3 and image.shape[2] == 4:
+                raise StackError(f"{path.name} is in CMYK (for print): save it as RGB.")
+    except StackError:
+        raise
+    except Exception as error:
+        raise StackError(f"{path.name} is a damaged or incomplete {kind} file.") from error
+    samples = image.shape[2] if image.ndim == 3 else 1
+    return Source(
+        outer_axes="",
+        outer_shape=(),
+        inner_axes="YXS"[: image.ndim],
+        inner_shape=image.shape,
+        dtype=image.dtype,
+        read_page=lambda number: image,
+        is_rgb=samples in (3, 4),
+        has_alpha=samples in (2, 4),
+    )
+
+
+def _inverted(plane: Array, black: int) -> Array:
+    """Turn a MinIsWhite plane over, so that larger is brighter as everywhere else."""
+    if plane.dtype == bool:
+        return ~plane
+    if plane.dtype.kind == "u":
+        return np.subtract(plane.dtype.type(black), plane)
+    if plane.dtype.kind == "i":
+        return ~plane
+    return plane  # floating point has no agreed black: as stored
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "you have no permission to read it"
+    return (error.strerror or "the system refused").lower()

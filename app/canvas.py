@@ -41,6 +41,8 @@ class Tile(Protocol):
     def rect(self) -> Rect: ...
     @property
     def maps(self) -> NDArray[np.uint8]: ...
+    @property
+    def interior(self) -> NDArray[np.uint8] | None: ...
 
 
 class Canvas(QWidget):
@@ -137,7 +139,7 @@ class Canvas(QWidget):
     def put_tiles(self, tiles: Sequence[Tile]) -> None:
         """Show predicted tiles of the document's plane; those of another plane are ignored."""
         for tile in tiles:
-            if self.prediction_layer.put(tile.plane, tile.rect, tile.maps):
+            if self.prediction_layer.put(tile.plane, tile.rect, tile.maps, tile.interior):
                 self._update_image_rect(tile.rect)
                 self.prediction_layer.stale = False
             elif tile.plane == self.document.plane:

@@ -383,7 +383,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from unet_core.atomic import os_reason, replacing
     from unet_core.export import ExportError, read_labels
-    from unet_core.objects import measure
+    from unet_core.measure import measure
     from unet_core.stack import open_stack
 
     _check_out(options.out, options.objects, options.image)

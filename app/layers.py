@@ -250,6 +250,7 @@ class PredictionLayer:
     """What the network sees, in the colours of the classes, where it has looked so far.
 
     One map per foreground class, the first being class 2: uint8 probabilities of what is there.
+    Beside them, never painted, the interior that tells touching cells apart.
     """
 
     def __init__(self) -> None:
@@ -262,6 +263,7 @@ class PredictionLayer:
         self._size = (0, 0)
         self._colors: list[str] = []
         self._maps: list[_SparsePlane] = []
+        self._interior: _SparsePlane | None = None
 
     @property
     def empty(self) -> bool:
@@ -279,6 +281,7 @@ class PredictionLayer:
 
     def clear(self) -> None:
         self._maps = []
+        self._interior = None
         self.stale = False
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
@@ -295,8 +298,16 @@ class PredictionLayer:
         self.opacity = min(max(opacity, 0.0), 1.0)
         self._rebuild_tables()
 
-    def put(self, plane: PlaneIndex, rect: Rect, maps: NDArray[np.uint8]) -> bool:
-        """Take over a predicted tile, maps `(K, height, width)`; False if of another plane."""
+    def put(
+        self,
+        plane: PlaneIndex,
+        rect: Rect,
+        maps: NDArray[np.uint8],
+        interior: NDArray[np.uint8] | None = None,
+    ) -> bool:
+        """Take over a predicted tile: maps `(K, height, width)` and, if any, its interior
+        `(height, width)`. False if of another plane.
+        """
         if plane != self.plane or 0 in self._size:
             return False
         while len(self._maps) < len(maps):
@@ -304,6 +315,12 @@ class PredictionLayer:
             self._maps.append(_SparsePlane(*self._size, table))
         for target, values in zip(self._maps, maps, strict=False):
             target.write(rect, values)
+        if interior is None:
+            self._interior = None  # of another network
+        else:
+            if self._interior is None:
+                self._interior = _SparsePlane(*self._size, GREY_TABLE)
+            self._interior.write(rect, interior)
         return True
 
     def read(self, rect: Rect) -> NDArray[np.uint8]:
@@ -311,6 +328,10 @@ class PredictionLayer:
         if not self._maps:
             return np.zeros((0, rect.height, rect.width), np.uint8)
         return np.stack([plane.read(rect) for plane in self._maps])
+
+    def read_interior(self, rect: Rect) -> NDArray[np.uint8] | None:
+        """The interior `(height, width)` inside `rect`, 0…255; None if the network gives none."""
+        return None if self._interior is None else self._interior.read(rect)
 
     def paint(self, painter: QPainter, exposed: Rect) -> None:
         if self.visible and self.opacity > 0:

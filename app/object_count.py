@@ -60,8 +60,8 @@ class ObjectCounter(QObject):
             self.counted.emit(None)
             return
         # A copy: the layer goes on changing in the GUI thread.
-        maps, threshold = self._layer.read(self._area), self._layer.threshold
-        self._job = Job(_Count(maps, threshold), self)
+        maps, interior = self._layer.read(self._area), self._layer.read_interior(self._area)
+        self._job = Job(_Count(maps, interior, self._layer.threshold), self)
         self._job.succeeded.connect(self.counted)
         self._job.finished.connect(self._finished)
         self._job.start()
@@ -77,8 +77,10 @@ class ObjectCounter(QObject):
 
 
 class _Count:
-    def __init__(self, maps: NDArray[np.uint8], threshold: int) -> None:
-        self._maps, self._threshold = maps, threshold
+    def __init__(
+        self, maps: NDArray[np.uint8], interior: NDArray[np.uint8] | None, threshold: int
+    ) -> None:
+        self._maps, self._interior, self._threshold = maps, interior, threshold
 
     def __call__(self) -> Generator[None, None, int]:
         yield
@@ -88,4 +90,4 @@ class _Count:
         classes = np.ones(self._maps.shape[1:], np.uint8)
         for number, plane in enumerate(self._maps):
             classes[plane >= self._threshold] = number + 2
-        return count_objects(classes)
+        return count_objects(classes, self._interior)

@@ -61,6 +61,8 @@ class Saver(QObject):
     """After `shutdown()`: all is written, the file is closed."""
     _emptied = Signal()
     """From the thread: there was nothing left to write a moment ago."""
+    _worked = Signal()
+    """From the thread: a piece of work has been dealt with."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -73,6 +75,7 @@ class Saver(QObject):
         self._stack: Stack | None = None
         self._classes: tuple[ClassInfo, ...] = ()
         self._emptied.connect(self._announce_saved)
+        self._worked.connect(self._announce_pending)
         self._thread = _Worker(self._run, self)
         self._thread.finished.connect(self.finished)
         self._thread.start()
@@ -165,6 +168,13 @@ class Saver(QObject):
         if count == 0:
             self.saved.emit()
 
+    @Slot()
+    def _announce_pending(self) -> None:
+        # The count of now, not of when the thread spoke: a zero of then may be wrong already.
+        with self._count_lock:
+            count = self._count
+        self.pending.emit(count)
+
     # --- in the thread ---------------------------------------------------------------------------
 
     def _submit(self, do: Callable[[], None], *, keep: bool = False) -> None:
@@ -182,7 +192,7 @@ class Saver(QObject):
                 count = self._count
             if count == 0 and done:
                 self._emptied.emit()
-            self.pending.emit(count)
+            self._worked.emit()
         self._close_project()
 
     def _do(self, task: _Task) -> bool:

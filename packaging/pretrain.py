@@ -1,18 +1,22 @@
 """Pretrain the bundled network on redistributable images and on images made here.
 
-    .venv/bin/python packaging/pretrain.py --data ../shared/data --work DIR [--steps 8000]
+    .venv/bin/python packaging/pretrain.py --data ../shared/data --work DIR [--steps 12000]
 
 `--data` holds the datasets named in DATASETS, each with a licence that lets a model trained on it
-be given away (see the model card). Training goes on from the checkpoint in `--work` where there
-is one, so it can be stopped at any time. When it is done, the averaged weights and their scores
-on held-out images are written to resources/.
+be given away (see the model card). Each step is a few little labelling sessions (`episodes.py`);
+beside them the network learns to tell cells from background unasked, and how far inside its cell a
+pixel lies. Training goes on from the checkpoint in `--work` where there is one, so it can be
+stopped at any time. When it is done, the averaged weights and their scores on held-out images are
+written to resources/.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,60 +24,73 @@ import numpy as np
 import tifffile
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from episodes import Episode, draw_episode, episode_loss
+from synthesis import scene
 
 from unet_core import networks
 from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.device import prepare_thread, training_dtype
+from unet_core.inference import predict_plane
 from unet_core.intensity import normalise, percentile_range, read_mirrored
 from unet_core.model import BUNDLED_WEIGHTS, Model
-from unet_core.objects import classes_of_objects
+from unet_core.objects import interior_target
 from unet_core.patches import Augmentation, augment
 from unet_core.tiling import Rect
 from unet_core.training import Average, masked_loss
 
-DATASETS = {  # share of the batch; every eighth image is held out where there are as many
-    "dsb2018": 0.35,
-    "phc_t98g": 0.25,
+DATASETS = {  # share of the episodes; every eighth image is held out where there are as many
+    "dsb2018": 0.26,
+    "phc_t98g": 0.14,
     "embl_small": 0.03,
     "stardist_samples": 0.03,
-    "confocal3d_ovule_nuclei": 0.06,
-    "confocal3d_ovule_cells": 0.03,
-    "synthetic": 0.25,
+    "confocal3d_ovule_nuclei": 0.05,
+    "confocal3d_ovule_cells": 0.04,
+    "synthetic": 0.45,
 }
-BATCH, SIZE = 6, 224
-SOURCE = 640
+EPISODES, SIZE = 3, 208
+SOURCE = 624
+SCENES = 600
 STRONG = Augmentation(
     scale=2.0, elastic=8.0, contrast=0.4, gamma=1.8, noise=0.12, blur=0.3, invert=0.3, shading=0.3
 )
-BACKGROUND, CELL = 1, 2
+LEARNING_RATE = 1.5e-3
+DECAY = 0.3
+"""Share of the steps, at the end, over which the learning rate falls to nothing."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One image `(1, Y, X)`, its labels `(Y, X)` (1 background, 2 cell) and intensity range."""
+    """One image with what is known about it."""
 
-    image: NDArray[np.generic]
-    labels: NDArray[np.uint8]
-    ranges: NDArray[np.float32]
+    image: NDArray[np.float16]
+    """`(C, Y, X)`, each channel normalised as in the application."""
+    objects: NDArray[np.int32]
+    """`(Y, X)`: 0 none."""
+    interior: NDArray[np.float16]
+    """`(Y, X)`, see `interior_target`."""
+    classes: NDArray[np.uint8]
+    """`(Y, X)`: 0 nothing but the objects is known, else 1… the classes of a synthetic scene."""
 
 
-def labels_of(objects: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Instances (0 background) to classes; where two touch, their rims become background."""
-    return classes_of_objects(objects + 1)
-
-
-def grey(image: NDArray[np.generic]) -> NDArray[np.generic]:
-    """One channel: the mean of colours, the first of several channels."""
+def example(
+    image: NDArray[np.generic],
+    objects: NDArray[np.integer],
+    classes: NDArray[np.uint8] | None = None,
+) -> Example:
+    """`image` is `(Y, X)`, `(C, Y, X)` or `(Y, X, 3)`."""
     if image.ndim == 3 and image.shape[-1] in (3, 4):
-        return image[..., :3].mean(axis=-1).astype(np.float32)
-    return image[0] if image.ndim == 3 else image
-
-
-def example(image: NDArray[np.generic], objects: NDArray[np.integer]) -> Example:
-    pixels = grey(image)[None]
-    values = pixels.reshape(1, -1)[:, :: max(1, pixels.size // (1 << 18))]
-    return Example(pixels, labels_of(objects.astype(np.int64)), percentile_range(values))
+        image = np.moveaxis(image[..., :3], -1, 0)
+    pixels = image if image.ndim == 3 else image[None]
+    ranges = percentile_range(pixels.reshape(pixels.shape[0], -1))
+    known = np.zeros(objects.shape, np.uint8) if classes is None else classes
+    inside = interior_target(objects).astype(np.float16)
+    return Example(
+        normalise(pixels, ranges).astype(np.float16), objects.astype(np.int32), inside, known
+    )
 
 
 def read_dataset(folder: Path) -> list[Example]:
@@ -90,54 +107,21 @@ def read_dataset(folder: Path) -> list[Example]:
     return examples
 
 
-def synthetic(random: np.random.Generator) -> Example:
-    """Round and ragged objects on an uneven ground, shown in one of several ways.
+@dataclass(frozen=True)
+class Batch:
+    """`EPISODES` pairs of patches, one after the other."""
 
-    Filled, darker, by outline, by texture only, or with the bright rim of phase contrast.
-    """
-    side = 512
-    radius = float(np.exp(random.uniform(np.log(5), np.log(60))))
-    objects = np.zeros((side, side), np.int32)
-    rows, columns = np.mgrid[:side, :side].astype(np.float32)
-    ragged = ndimage.gaussian_filter(random.normal(size=(side, side)), radius / 3) * radius
-    spread = random.uniform(0, 0.8) * radius
-    for number in range(1, int(min(250, random.uniform(0.1, 0.5) * side**2 / radius**2 / 3)) + 1):
-        y, x = random.uniform(0, side, 2)
-        longer, turn = random.uniform(1, 2.2), random.uniform(0, np.pi)
-        dy, dx = rows - y, columns - x
-        along = (np.cos(turn) * dy + np.sin(turn) * dx) / longer
-        across = -np.sin(turn) * dy + np.cos(turn) * dx
-        inside = np.hypot(along, across) + spread * ragged < radius * random.uniform(0.6, 1.2)
-        objects[inside & (objects == 0)] = number
-    distance = ndimage.distance_transform_edt(labels_of(objects) == CELL)
-    outside = ndimage.distance_transform_edt(labels_of(objects) == BACKGROUND)
-    inside = distance > 0
-    fine = ndimage.gaussian_filter(random.normal(size=(side, side)), random.uniform(0.7, 3))
-    fine /= fine.std()
-    way = random.integers(5)
-    rim = np.exp(-((distance / random.uniform(1, 4)) ** 2)) * inside
-    if way == 0:
-        image = inside * (0.7 + 0.15 * fine) * np.minimum(1, distance / random.uniform(1, 8))
-    elif way == 1:
-        image = -0.6 * inside + 0.1 * fine
-    elif way == 2:
-        image = rim * 1.2 + 0.08 * fine
-    elif way == 3:
-        other = ndimage.gaussian_filter(random.normal(size=(side, side)), random.uniform(3, 8))
-        image = np.where(inside, 0.5 * fine, 0.3 * other / other.std())
-    else:
-        halo = np.exp(-((outside / random.uniform(2, 8)) ** 2)) * ~inside
-        image = 0.8 * halo - 0.35 * inside + 0.25 * fine * inside + 0.5 * rim * random.uniform()
-    brightness = random.uniform(0.6, 1.4, objects.max() + 1)
-    image = image * np.where(inside, brightness[objects], 1)
-    image = ndimage.gaussian_filter(image, random.uniform(0, 1.5))
-    slope = ndimage.zoom(random.normal(0, random.uniform(0, 0.3), (4, 4)), side / 4, order=1)
-    image = image + slope + random.normal(0, random.uniform(0.01, 0.15), image.shape)
-    return example(image.astype(np.float32), objects)
+    images: torch.Tensor
+    """`(N, 1, Y, X)` float32."""
+    cells: torch.Tensor
+    """`(N, Y, X)` int64: 1 background, 2 cell; 0 where the image knows no cells."""
+    interior: torch.Tensor
+    """`(N, 1, Y, X)` float32."""
+    episodes: list[Episode]
 
 
 class Source:
-    """Draws training windows from all datasets in their shares."""
+    """Draws episodes from all datasets in their shares."""
 
     def __init__(self, data: Path, without: set[str], seed: int) -> None:
         self.held_out: dict[str, list[Example]] = {}
@@ -150,42 +134,76 @@ class Source:
                 self.held_out[name] = found[7::8]
                 found = [e for i, e in enumerate(found) if i % 8 != 7]
             self.examples[name] = found
-        random = np.random.default_rng(seed)
-        self.examples["synthetic"] = [synthetic(random) for _ in range(200)]
-        self.names = list(self.examples)
+        self.names = [*self.examples, "synthetic"]
+        self.seed = seed
+        self.examples["synthetic"] = []
         shares = np.array([DATASETS[n] for n in self.names])
         self.shares = shares / shares.sum()
 
-    def batch(self, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        images, labels = [], []
-        for _ in range(BATCH):
+    def add_scenes(self) -> Iterator[int]:
+        """Make the synthetic scenes, one for each `next()`: the first ones serve at once."""
+        random = np.random.default_rng(self.seed)
+        made = self.examples["synthetic"]
+        while len(made) < SCENES:
+            drawn = scene(random)
+            made.append(example(drawn.image, drawn.objects, drawn.classes))
+            yield len(made)
+
+    def batch(self, random: np.random.Generator) -> Batch:
+        """The next episodes."""
+        images, maps = [], []
+        for _ in range(EPISODES):
             of = self.examples[self.names[random.choice(len(self.names), p=self.shares)]]
             chosen = of[random.integers(len(of))]
-            height, width = chosen.labels.shape
-            y = int(random.integers(height)) - SOURCE // 2
-            x = int(random.integers(width)) - SOURCE // 2
-            window = Rect(y, x, SOURCE, SOURCE)
-            images.append(normalise(read_mirrored(chosen.image, window), chosen.ranges))
-            labels.append(read_mirrored(chosen.labels[None], window)[0])
-        return augment(
+            mix = random.dirichlet(np.ones(chosen.image.shape[0])).astype(np.float32)
+            for _ in range(2):
+                height, width = chosen.objects.shape
+                y = int(random.integers(height)) - SOURCE // 2
+                x = int(random.integers(width)) - SOURCE // 2
+                window = Rect(y, x, SOURCE, SOURCE)
+                channels = read_mirrored(chosen.image, window).astype(np.float32)
+                images.append(np.tensordot(mix, channels, 1)[None])
+                known = np.stack((chosen.objects, chosen.classes, chosen.interior))
+                maps.append(read_mirrored(known.astype(np.float32), window))
+        # Numbers up to 2^24 are exact in float32.
+        seen, moved = augment(
             torch.from_numpy(np.stack(images)),
-            torch.from_numpy(np.stack(labels)),
+            torch.from_numpy(np.stack(maps)),
             size=SIZE,
             random=random,
             how=STRONG,
+            alike=2,
         )
+        objects, classes = moved[:, 0].long(), moved[:, 1].long()
+        episodes = [
+            draw_episode(
+                seen[i : i + 2, 0].numpy(),
+                objects[i : i + 2].numpy(),
+                classes[i : i + 2].numpy(),
+                moved[i : i + 2, 2].numpy(),
+                random,
+            )
+            for i in range(0, 2 * EPISODES, 2)
+        ]
+        countable = (objects > 0).flatten(1).any(dim=1) | (classes == 0).flatten(1).all(dim=1)
+        cells = torch.where(objects > 0, 2, 1) * countable[:, None, None]
+        return Batch(seen, cells, moved[:, 2:], episodes)
 
 
 def held_out_dice(model: Model, examples: list[Example]) -> float:
     """Mean over images of the Dice of cell pixels at a threshold of 0.5."""
-    from unet_core.inference import predict_plane
-
     scores = []
     for one in examples[:40]:
-        cells = predict_plane(model, one.image, one.ranges, torch.device("cpu"))[0] >= 0.5
-        truth = one.labels == CELL
+        image = one.image.astype(np.float32).mean(axis=0, keepdims=True)
+        found = predict_plane(model, image, np.array([[0, 1]], np.float32), torch.device("cpu"))
+        cells, truth = found.probabilities[0] >= 0.5, one.objects > 0
         scores.append(2 * (cells & truth).sum() / max(1, cells.sum() + truth.sum()))
     return float(np.mean(scores))
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the full learning rate: a rise, a plateau, and a fall at the end."""
+    return min(1.0, (step + 1) / 200, max(0.0, (steps - step) / (DECAY * steps)))
 
 
 def main() -> None:
@@ -193,7 +211,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--out", type=Path, default=BUNDLED_WEIGHTS)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--network", default=networks.BUNDLED)
+    parser.add_argument("--start", type=Path, help="weights to start from, as far as they fit")
+    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without", nargs="*", default=[], help="datasets to leave out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -204,12 +224,12 @@ def main() -> None:
     dtype = training_dtype(device)
     torch.manual_seed(args.seed)
     source = Source(args.data, set(args.without), args.seed)
-    network = networks.place(networks.build(networks.BUNDLED, 1, 2), device)
-    average = Average(network, horizon=200)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=2e-3, total_steps=args.steps, pct_start=0.05
-    )
+    network = networks.place(networks.build(args.network, 1, 2), device)
+    if args.start:
+        started = load_what_fits(network, args.start)
+        print(f"{started} tensors from {args.start}")
+    average = Average(network, horizon=300)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-3)
     done = 0
     args.work.mkdir(parents=True, exist_ok=True)
     checkpoint = args.work / "checkpoint.pt"
@@ -219,7 +239,6 @@ def main() -> None:
         average.network.load_state_dict(state["average"])
         average.updates = state["done"]
         optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
         done = state["done"]
     about = {
         "steps": done,
@@ -228,32 +247,52 @@ def main() -> None:
     }
     model = Model(
         average.network,
-        networks.BUNDLED,
+        args.network,
         DEFAULT_CLASSES,
         channels=1,
         provenance={"pretraining": about},
     )
     random = np.random.default_rng((args.seed, done))
     network.train()
-    began, losses = time.monotonic(), []
+    scenes = source.add_scenes()
+    for _ in range(SCENES if done else 40):
+        next(scenes)
+    began = time.monotonic()
+    losses: list[tuple[float, float, float]] = []
     for step in range(done, args.steps):
-        images, labels = source.batch(random)
-        images = images.to(device).contiguous(memory_format=torch.channels_last)
-        labels = labels.to(device)
+        next(scenes, None)
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * rate(step, args.steps)
+        batch = source.batch(random)
+        images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            logits = network(images).float()
-        loss = masked_loss(logits, labels, dice=0.5)
+            levels = network.levels(images)
+            logits, inside = network.outputs(levels)
+        answers = [
+            episode_loss(network, [maps[2 * i : 2 * i + 2] for maps in levels], episode, random)
+            for i, episode in enumerate(batch.episodes)
+        ]
+        episodes = torch.stack(answers).mean()
+        cells = batch.cells.to(device)
+        unasked = masked_loss(logits.float(), cells, dice=0.5)
+        entropy = functional.binary_cross_entropy_with_logits(
+            inside.float(), batch.interior.to(device), reduction="none"
+        )[:, 0]
+        interior = (entropy * (cells > 0)).sum() / (cells > 0).sum().clamp_min(1)
+        loss = episodes + 0.5 * unasked + 0.5 * interior
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         average.update(network)
-        losses.append(loss.item())
+        losses.append((episodes.item(), unasked.item(), interior.item()))
         if step % 50 == 49:
             pace = (time.monotonic() - began) / (step + 1 - done)
+            figures = "  ".join(f"{x:.4f}" for x in np.mean(losses[-50:], axis=0))
             print(
-                f"step {step + 1}  loss {np.mean(losses[-50:]):.4f}  {pace:.2f} s a step",
+                f"step {step + 1}  episodes, unasked, interior: {figures}  "
+                f"ridge {network.ridge.item():.2f}  sharpness {network.sharpness.item():.2f}  "
+                f"{pace:.2f} s a step",
                 flush=True,
             )
         if step % 250 == 249 or step + 1 == args.steps:
@@ -261,7 +300,6 @@ def main() -> None:
                 "network": network.state_dict(),
                 "average": average.network.state_dict(),
                 "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
                 "done": step + 1,
             }
             torch.save(state, checkpoint.with_suffix(".part"))
@@ -272,6 +310,17 @@ def main() -> None:
     about["held_out_dice"] = scores
     model.save(args.out)
     print(json.dumps(scores))
+
+
+def load_what_fits(network: networks.UNet, path: Path) -> int:
+    """Take over the tensors of a model file that have the same name and shape; how many."""
+    import safetensors.torch
+
+    own = network.state_dict()
+    known = safetensors.torch.load_file(path)
+    fitting = {n: v for n, v in known.items() if n in own and own[n].shape == v.shape}
+    network.load_state_dict(own | fitting)
+    return len(fitting)
 
 
 if __name__ == "__main__":

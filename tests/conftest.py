@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch  # noqa: F401, I001
 
 import pytest
+from hypothesis import HealthCheck, settings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from tests.synthetic import Cells, make_cells
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# The same examples everywhere and no time limits: what passes here passes on a slow machine.
+settings.register_profile(
+    "limn", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("limn")
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unet_core.inference import LIVE_CORE, display_maps, predict_tile, tiles_of
+from unet_core.inference import LIVE_CORE, Predictor, display_maps
 from unet_core.model import Model
-from unet_core.networks import place
 from unet_core.stack import PlaneIndex, Stack
 from unet_core.tiling import Rect, Tile
 
@@ -31,8 +30,14 @@ class PredictedTile:
     rect: Rect
     maps: NDArray[np.uint8]
     """`(K, height, width)` as `inference.display_maps` makes them; not to be written to."""
+    interior: NDArray[np.uint8] | None
+    """`(height, width)`, 255 times the network's interior; None where it has no such output."""
     generation: int
     """Counts the weights shown: higher is newer."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.maps.nbytes + (0 if self.interior is None else self.interior.nbytes)
 
 
 class LivePrediction:
@@ -44,10 +49,11 @@ class LivePrediction:
         ranges: NDArray[np.float32],
         device: torch.device,
         deliver: Callable[[PredictedTile], None],
+        say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._stack, self._ranges, self._device = stack, ranges, device
-        self._deliver = deliver
-        self._model: Model | None = None
+        self._deliver, self._say = deliver, say
+        self._predictor: Predictor | None = None
         self._view: PlaneIndex | None = None
         self._rect = Rect(0, 0, 0, 0)
         self._todo: list[Tile] = []
@@ -62,9 +68,11 @@ class LivePrediction:
         return not self._todo
 
     def show(self, model: Model) -> None:
-        """Predict with these weights from now on; they must not change afterwards."""
-        place(model.network, self._device).eval()
-        self._model = model
+        """Predict with these weights from now on: with a copy, so they may be trained further."""
+        if self._predictor is None:
+            self._predictor = Predictor(model, self._device, say=self._say)
+        else:
+            self._predictor.use(model)
         self.generation += 1
         self._plan()
 
@@ -75,25 +83,27 @@ class LivePrediction:
 
     def step(self) -> bool:
         """Deliver the next tile of the view; False when there is none left."""
-        if not self._todo or self._model is None or self._view is None:
+        if not self._todo or self._predictor is None or self._view is None:
             return False
         tile = self._todo.pop(0)
         plane = self._view
         done = self._cache.get((plane, tile.core))
         if done is None or done.generation != self.generation:
-            probabilities = predict_tile(
-                self._model, self._read(plane), self._ranges, tile, self._device
-            )
-            done = PredictedTile(plane, tile.core, display_maps(probabilities), self.generation)
+            part = self._predictor.tile(self._read(plane), self._ranges, tile)
+            maps = display_maps(part.probabilities)
+            interior = None
+            if part.interior is not None:
+                interior = np.round(part.interior * 255).astype(np.uint8)
+            done = PredictedTile(plane, tile.core, maps, interior, self.generation)
             self._keep(done)
         self._deliver(done)
         return True
 
     def _plan(self) -> None:
         self._todo = []
-        if self._model is not None and self._view is not None:
+        if self._predictor is not None and self._view is not None:
             height, width = self._stack.shape[3:]
-            self._todo = tiles_of(self._model, height, width, core=LIVE_CORE, view=self._rect)
+            self._todo = self._predictor.tiles(height, width, core=LIVE_CORE, view=self._rect)
 
     def _read(self, plane: PlaneIndex) -> NDArray[np.generic]:
         if self._plane is None or self._plane[0] != plane:
@@ -103,9 +113,9 @@ class LivePrediction:
     def _keep(self, tile: PredictedTile) -> None:
         key = tile.plane, tile.rect
         if former := self._cache.pop(key, None):
-            self._cached_bytes -= former.maps.nbytes
+            self._cached_bytes -= former.nbytes
         self._cache[key] = tile
-        self._cached_bytes += tile.maps.nbytes
+        self._cached_bytes += tile.nbytes
         while self._cached_bytes > CACHE_BYTES:
             _, oldest = self._cache.popitem(last=False)
-            self._cached_bytes -= oldest.maps.nbytes
+            self._cached_bytes -= oldest.nbytes

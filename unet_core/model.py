@@ -25,7 +25,7 @@ from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.atomic import os_reason, replacing
 from unet_core.intensity import CLIP, HIGH_PERCENTILE, LOW_PERCENTILE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 1 << 30
 MAX_CHANNELS = 64
 MAX_CLASSES = 255
@@ -41,7 +41,7 @@ class ModelError(ValueError):
 class Model:
     """A network, what its outputs mean and where its weights come from."""
 
-    network: networks.UNet
+    network: networks.Network
     network_name: str
     classes: tuple[ClassInfo, ...]
     """`classes[i]` has the label value i + 1; the first one is background."""
@@ -103,6 +103,15 @@ class Model:
             channels=channels,
             provenance=deepcopy(self.provenance),
         )
+
+    def seeing(self, mix: Sequence[float]) -> Model:
+        """A copy that looks at this mix of the channels, for a model that sees the mean of them."""
+        seen = self.copy()
+        stem = seen.network.down[0][0].weight  # type: ignore[index]
+        with torch.no_grad():
+            grey = stem.sum(dim=1, keepdim=True)
+            stem.copy_(grey * torch.tensor(mix, dtype=stem.dtype)[None, :, None, None])
+        return seen
 
     def copy(self) -> Model:
         """An independent copy, on the CPU."""
@@ -193,6 +202,8 @@ class Model:
             ) from error
         if version > FORMAT_VERSION:
             raise ModelError(f"The model {name} was made by a newer Limn; please update.")
+        if version < FORMAT_VERSION:
+            raise ModelError(f"The model {name} was made by an early Limn; train it again.")
         if not (1 <= channels <= MAX_CHANNELS and 2 <= len(classes) <= MAX_CLASSES):
             raise ModelError(f"{name} is no model of Limn: its recipe makes no sense.")
         if network_name not in networks.REGISTRY:

@@ -7,26 +7,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from zlib import crc32
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+from skimage.measure import label
 from torch import Tensor
 from torch.nn import functional
 
 from unet_core.annotation import TILE, Annotation
+from unet_core.elastic import displacements
 from unet_core.intensity import CLIP, normalise, read_mirrored
+from unet_core.networks import Network
 from unet_core.stack import PlaneIndex, Stack
-from unet_core.tiling import Rect
+from unet_core.tiling import Rect, round_up
+
+N = TypeVar("N", bound=np.generic)
 
 # --- labelled pixels -------------------------------------------------------------------------
 
 MARGIN = 224
 """Image context, in pixels, kept around labelled tiles for patches and their augmentation."""
 
-BLOCK = 64
-"""Labels are balanced over blocks of this side, so that a long fill does not drown a stroke."""
+BLOCK = 128
+"""Labels are balanced over strokes; what is longer than this, in pixels, counts as several."""
+
+KEPT_ASIDE = 5
+"""One in so many strokes of each class is kept aside to judge by."""
+MOST_KEPT_ASIDE = 12
+"""Strokes of a class that are kept aside at most."""
+
+NEW_WEIGHT = 3.0
+"""How much more often a stroke is drawn while it is new."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +55,36 @@ class Region:
     """`(Y, X)`: 0 unlabelled, 1 background, 2… the user's classes."""
     ranges: NDArray[np.float32]
     """`(C, 2)`: the stack's intensity range."""
+    origin: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """t, z, y, x of the first pixel. y and x are multiples of any network's stride."""
+    emphasis: NDArray[np.float32] | None = None
+    """`(Y, X)`: how much more each pixel counts than its class alone would make it."""
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """Connected pixels of one class: what was painted in one go, or a part of a larger area."""
+
+    value: int
+    region: int
+    pixels: NDArray[np.intp]
+    """`(n, 2)`, rows and columns in the region."""
+    place: int
+    """A number drawn from where it is, the same in every set that holds it."""
 
 
 class TrainingSet:
-    """Labelled regions and an index of where each class is labelled."""
+    """Labelled regions and their strokes."""
 
     def __init__(self, regions: list[Region]) -> None:
         self.regions = regions
-        # For each class value: its blocks, each an array (n, 2) of labelled pixels in one region.
-        self._blocks: dict[int, list[tuple[int, NDArray[np.intp]]]] = {}
-        for number, region in enumerate(regions):
-            for value, pixels in _labelled_blocks(region.labels):
-                self._blocks.setdefault(value, []).append((number, pixels))
+        self.strokes = [s for i, region in enumerate(regions) for s in _strokes_of(region, i)]
+        self._new: set[int] = set()
+        # For each class value and each region that holds it: its strokes.
+        self._drawn: dict[int, dict[int, list[Stroke]]] = {}
+        for stroke in self.strokes:
+            of_class = self._drawn.setdefault(stroke.value, {})
+            of_class.setdefault(stroke.region, []).append(stroke)
 
     @classmethod
     def of(
@@ -70,36 +104,97 @@ class TrainingSet:
             pixels = np.array(stack.plane(plane.t, plane.z)[(slice(None), *box.slices)])
             labels = annotation.read(plane, box)
             labels[labels > highest] = 0
-            regions.append(Region(pixels, labels, ranges))
+            regions.append(Region(pixels, labels, ranges, (*plane, box.y, box.x)))
         return cls(regions)
 
     @property
     def values(self) -> list[int]:
         """The class values that are labelled anywhere, ascending."""
-        return sorted(self._blocks)
+        return sorted(self._drawn)
 
     def pixel_counts(self) -> dict[int, int]:
         """Labelled pixels of each class value."""
-        return {
-            value: sum(len(pixels) for _, pixels in blocks)
-            for value, blocks in sorted(self._blocks.items())
-        }
+        counts = dict.fromkeys(self.values, 0)
+        for stroke in self.strokes:
+            counts[stroke.value] += len(stroke.pixels)
+        return counts
+
+    def split(self) -> tuple[TrainingSet, TrainingSet | None]:
+        """The strokes to train on, and those kept aside to judge by.
+
+        One in `KEPT_ASIDE` of each class is kept aside; which ones depends on where they are, so
+        that a stroke stays on its side when others are added. None, and all are trained on, where
+        a class has too few for that.
+        """
+        aside: list[Stroke] = []
+        for value in self.values:
+            own = sorted((s for s in self.strokes if s.value == value), key=lambda s: s.place)
+            count = min(len(own) // KEPT_ASIDE, MOST_KEPT_ASIDE)
+            if not count:
+                return self, None
+            aside += own[:count]
+        masks = [np.zeros(region.labels.shape, bool) for region in self.regions]
+        for stroke in aside:
+            masks[stroke.region][tuple(stroke.pixels.T)] = True
+        return self._where([~mask for mask in masks]), self._where(masks)
+
+    def _where(self, masks: list[NDArray[np.bool_]]) -> TrainingSet:
+        """The same regions with only the labels under `masks`."""
+        return TrainingSet(
+            [
+                replace(region, labels=np.where(mask, region.labels, np.uint8(0)))
+                for region, mask in zip(self.regions, masks, strict=True)
+            ]
+        )
+
+    def prefer_what_is_not_in(self, former: TrainingSet) -> None:
+        """Draw the strokes that `former` does not hold more often: they are the newest."""
+        known = {stroke.place for stroke in former.strokes}
+        self._new = {stroke.place for stroke in self.strokes} - known
 
     def draw_centres(
         self, count: int, random: np.random.Generator
     ) -> Iterator[tuple[int, int, int]]:
         """`count` times region number, row and column of a labelled pixel.
 
-        Classes take turns; within a class every block has the same chance, and within a block
-        every labelled pixel.
+        Classes take turns; within a class every region has the same chance, within a region every
+        stroke but new ones a higher one, and within a stroke every pixel.
         """
         values = self.values
         first = int(random.integers(len(values)))
         for i in range(count):
-            blocks = self._blocks[values[(first + i) % len(values)]]
-            region, pixels = blocks[int(random.integers(len(blocks)))]
-            y, x = pixels[int(random.integers(len(pixels)))]
-            yield region, int(y), int(x)
+            of_class = self._drawn[values[(first + i) % len(values)]]
+            strokes = of_class[sorted(of_class)[int(random.integers(len(of_class)))]]
+            weights = np.array([NEW_WEIGHT if s.place in self._new else 1.0 for s in strokes])
+            stroke = strokes[int(random.choice(len(strokes), p=weights / weights.sum()))]
+            y, x = stroke.pixels[int(random.integers(len(stroke.pixels)))]
+            yield stroke.region, int(y), int(x)
+
+
+@dataclass(frozen=True)
+class StrokeWindow:
+    """A stroke with all of the image that a network needs to judge it."""
+
+    image: Tensor
+    """`(1, C, Y, X)` float32, normalised."""
+    pixels: NDArray[np.intp]
+    """`(n, 2)`, rows and columns in `image`."""
+
+
+def window_of(data: TrainingSet, stroke: Stroke, network: Network, most: int = 400) -> StrokeWindow:
+    """The surroundings of a stroke, aligned to the network's pooling grid.
+
+    Of long strokes, `most` pixels that are evenly spread.
+    """
+    region = data.regions[stroke.region]
+    low = stroke.pixels.min(axis=0) // network.stride * network.stride - network.halo
+    reach = int((stroke.pixels.max(axis=0) + 1 - low).max())
+    size = round_up(reach + network.halo, network.stride)
+    around = Rect(int(low[0]), int(low[1]), size, size)
+    image = normalise(read_mirrored(region.image, around), region.ranges)
+    every = -(-len(stroke.pixels) // most)
+    batch = torch.from_numpy(image)[None].contiguous(memory_format=torch.channels_last)
+    return StrokeWindow(batch, stroke.pixels[::every] - low)
 
 
 def labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
@@ -111,19 +206,35 @@ def labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
     return box.expand(MARGIN).intersect(Rect(0, 0, height, width))
 
 
-def _labelled_blocks(labels: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Each class's labelled pixels `(n, 2)`, block by block."""
-    rows, columns = np.nonzero(labels)
-    values = labels[rows, columns]
-    across = -(-labels.shape[1] // BLOCK)
-    keys = (values.astype(np.int64) * (labels.shape[0] // BLOCK + 1) + rows // BLOCK) * across
-    keys += columns // BLOCK
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    for group in np.split(order, starts[1:]):
-        if group.size:
-            pixels = np.stack((rows[group], columns[group]), axis=1)
-            yield int(values[group[0]]), pixels
+def _strokes_of(region: Region, number: int) -> Iterator[Stroke]:
+    """The connected parts of each class, cut to pieces where they are long."""
+    parts = label(region.labels, background=0, connectivity=2)
+    for part, box in enumerate(find_objects(parts), start=1):
+        rows, columns = np.nonzero(parts[box] == part)
+        rows, columns = rows + box[0].start, columns + box[1].start
+        value = int(region.labels[rows[0], columns[0]])
+        across = -(-region.labels.shape[1] // BLOCK)
+        extent = max(box[0].stop - box[0].start, box[1].stop - box[1].start)
+        blocks = (rows // BLOCK) * across + columns // BLOCK if extent > BLOCK else 0 * rows
+        order = np.argsort(blocks, kind="stable")
+        starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
+        for piece in np.split(order, starts[1:]):
+            pixels = np.stack((rows[piece], columns[piece]), axis=1)
+            t, z, y, x = region.origin
+            where = (value, t, z, y + int(pixels[0, 0]), x + int(pixels[0, 1]))
+            yield Stroke(value, number, pixels, crc32(repr(where).encode()))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Augmented patches around labelled pixels."""
+
+    images: Tensor
+    """`(N, C, Y, X)`, normalised float32."""
+    labels: Tensor
+    """`(N, Y, X)` int64 class values, 0 where unlabelled or outside."""
+    emphasis: Tensor | None
+    """`(N, Y, X)` float32, see `Region.emphasis`; None where there is none."""
 
 
 def draw_batch(
@@ -133,16 +244,13 @@ def draw_batch(
     size: int,
     random: np.random.Generator,
     augmentation: Augmentation | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Augmented patches around labelled pixels.
-
-    Images are `(N, C, size, size)`, normalised float32; labels are `(N, size, size)` int64 class
-    values, 0 where unlabelled or outside.
-    """
+) -> Batch:
+    """`batch` augmented patches of `size` × `size` pixels."""
     # A rotated, shrunk patch looks into a window of up to √2 · 1.35 its size; what the window
     # cannot show is mirrored (image) and unlabelled (labels).
     source = 2 * int(size * 0.75)
-    images, labels = [], []
+    images, labels, emphases = [], [], []
+    emphasised = any(region.emphasis is not None for region in data.regions)
     for number, y, x in data.draw_centres(batch, random):
         region = data.regions[number]
         # Not always in the middle: the network must not learn that labels are.
@@ -150,22 +258,31 @@ def draw_batch(
         window = Rect(y + int(dy) - source // 2, x + int(dx) - source // 2, source, source)
         images.append(normalise(read_mirrored(region.image, window), region.ranges))
         labels.append(_read_padded(region.labels, window))
-    return augment(
+        if emphasised:
+            nothing = np.zeros(region.labels.shape, np.float32)
+            emphases.append(
+                _read_padded(nothing if region.emphasis is None else region.emphasis, window)
+            )
+    maps = [np.stack(labels).astype(np.float32)]  # small integers: exact
+    if emphasised:
+        maps.append(np.stack(emphases))
+    seen, moved = augment(
         torch.from_numpy(np.stack(images)),
-        torch.from_numpy(np.stack(labels)),
+        torch.from_numpy(np.stack(maps, axis=1)),
         size=size,
         random=random,
         how=augmentation or Augmentation(),
     )
+    return Batch(seen, moved[:, 0].long(), moved[:, 1] if emphasised else None)
 
 
-def _read_padded(labels: NDArray[np.uint8], window: Rect) -> NDArray[np.uint8]:
-    """Cut `window` out of `labels` `(Y, X)`, unlabelled where the window leaves it."""
-    result = np.zeros((window.height, window.width), np.uint8)
-    inside = window.intersect(Rect(0, 0, *labels.shape))
+def _read_padded(values: NDArray[N], window: Rect) -> NDArray[N]:
+    """Cut `window` out of `values` `(Y, X)`, zero where the window leaves it."""
+    result = np.zeros((window.height, window.width), values.dtype)
+    inside = window.intersect(Rect(0, 0, *values.shape))
     if not inside.empty:
         y, x = inside.y - window.y, inside.x - window.x
-        result[y : y + inside.height, x : x + inside.width] = labels[inside.slices]
+        result[y : y + inside.height, x : x + inside.width] = values[inside.slices]
     return result
 
 
@@ -180,6 +297,8 @@ class Augmentation:
     """Zoom between 1/scale and scale."""
     elastic: float = 4.0
     """Standard deviation, in pixels, of the coarse displacement grid (U-Net paper: 10)."""
+    elastic_grid: int = 5
+    """Vectors of that grid in either direction (U-Net paper: 3)."""
     contrast: float = 0.25
     """Gain between 1 - contrast and 1 + contrast, and half as much offset."""
     gamma: float = 1.4
@@ -195,29 +314,43 @@ class Augmentation:
 
 
 def augment(
-    images: Tensor, labels: Tensor, *, size: int, random: np.random.Generator, how: Augmentation
+    images: Tensor,
+    maps: Tensor,
+    *,
+    size: int,
+    random: np.random.Generator,
+    how: Augmentation,
+    alike: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Vary a batch: images `(N, C, S, S)` float32 and labels `(N, S, S)` uint8, S > size.
+    """Vary a batch: images `(N, C, S, S)` and maps of them `(N, M, S, S)`, float32, S > size.
 
-    Returns images `(N, C, size, size)` float32 and labels `(N, size, size)` int64.
+    Returns images `(N, C, size, size)` and maps `(N, M, size, size)`. The maps are only moved, each
+    value as it is, and are zero outside. Every `alike` images in a row are shown at one scale and
+    one polarity, as images of one experiment are.
     """
-    grid = _sampling_grid(images.shape[0], images.shape[-1], size, random, how)
+    grid = sampling_grid(images.shape[0], images.shape[-1], size, random, how, alike)
     warped = functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    # Label values are small integers: exact in float32, and nearest never mixes two of them.
+    # Nearest never mixes two labels.
     moved = functional.grid_sample(
-        labels[:, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False
+        maps, grid, mode="nearest", padding_mode="zeros", align_corners=False
     )
-    return _vary_intensities(warped, random, how), moved[:, 0].long()
+    return vary_intensities(warped, random, how, alike), moved
 
 
-def _sampling_grid(
-    batch: int, source: int, size: int, random: np.random.Generator, how: Augmentation
+def sampling_grid(
+    batch: int,
+    source: int,
+    size: int,
+    random: np.random.Generator,
+    how: Augmentation,
+    alike: int = 1,
 ) -> Tensor:
     """Where each output pixel comes from, `(N, size, size, 2)` in grid_sample's coordinates."""
     angle = random.uniform(0, 2 * math.pi, batch)
-    zoom = np.exp(random.uniform(-math.log(how.scale), math.log(how.scale), batch))
+    zoom = np.exp(random.uniform(-math.log(how.scale), math.log(how.scale), batch // alike))
+    zoom = zoom.repeat(alike)
     flip = random.choice((-1.0, 1.0), batch)
     cosine, sine = np.cos(angle) * zoom, np.sin(angle) * zoom
     matrix = np.stack(
@@ -227,25 +360,29 @@ def _sampling_grid(
     theta[:, :, :2] = torch.from_numpy(matrix) * (size / source)
     grid = functional.affine_grid(theta, [batch, 1, size, size], align_corners=False)
     if how.elastic:
-        coarse = random.normal(0, how.elastic * 2 / source, (batch, 2, 5, 5)).astype(np.float32)
-        bend = functional.interpolate(
-            torch.from_numpy(coarse), (size, size), mode="bicubic", align_corners=True
-        )
-        grid = grid + bend.permute(0, 2, 3, 1)
+        bend = displacements(batch, size, grid=how.elastic_grid, sigma=how.elastic, random=random)
+        grid = grid + bend.permute(0, 2, 3, 1) * (2 / source)
     return grid
 
 
-def _vary_intensities(images: Tensor, random: np.random.Generator, how: Augmentation) -> Tensor:
+def vary_intensities(
+    images: Tensor, random: np.random.Generator, how: Augmentation, alike: int = 1
+) -> Tensor:
+    """Vary the intensities of `(N, C, Y, X)`; see `augment`."""
     n, channels = images.shape[:2]
 
     def each(low: float, high: float, per_channel: bool = False) -> Tensor:
         drawn = random.uniform(low, high, (n, channels if per_channel else 1, 1, 1))
         return torch.from_numpy(drawn.astype(np.float32))
 
+    def each_group(low: float, high: float) -> Tensor:
+        drawn = random.uniform(low, high, (n // alike, 1, 1, 1)).repeat(alike, axis=0)
+        return torch.from_numpy(drawn.astype(np.float32))
+
     if how.invert:
-        images = torch.where(each(0, 1) < how.invert, 1.0 - images, images)
+        images = torch.where(each_group(0, 1) < how.invert, 1.0 - images, images)
     if how.gamma > 1:
-        exponent = torch.exp(each(-math.log(how.gamma), math.log(how.gamma)))
+        exponent = torch.exp(each_group(-math.log(how.gamma), math.log(how.gamma)))
         images = images.sign() * images.abs().clamp_min(1e-6) ** exponent
     if how.contrast:
         images = images * each(1 - how.contrast, 1 + how.contrast, True)

@@ -1,7 +1,7 @@
 """Predict a whole stack and write its masks: what the window exports and `limn predict` writes.
 
-One function for both, so that they cannot differ. Each tile is predicted once; the probabilities
-wait in an unnamed file beside the results, so memory does not grow with the stack.
+One function for both, so that they cannot differ. Each tile is predicted once; what it gives waits
+in unnamed files beside the results, so memory does not grow with the stack.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from unet_core.atomic import os_reason
 from unet_core.device import prepare_thread
 from unet_core.export import ExportError, Progress, check_target, write_mask
-from unet_core.inference import WHOLE_CORE, classes_at, predict_tile, tiles_of
+from unet_core.inference import Predictor, classes_at
 from unet_core.model import Model
-from unet_core.networks import place
-from unet_core.objects import ObjectNumbers, label_plane
+from unet_core.objects import ObjectNumbers, interior_levels, split_objects
 from unet_core.stack import Stack
 from unet_core.training import app_version
 
@@ -40,6 +39,7 @@ def segment(
     threshold: float,
     min_size: int,
     overwrite: bool = True,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Generator[Progress, None, int | None]:
     """Predict every plane of `stack` and write the wanted masks.
 
@@ -53,6 +53,8 @@ def segment(
         Foreground where 1 - P(background) is at least this, 0…1.
     min_size
         Objects of fewer pixels (voxels where they span planes) are left out.
+    say
+        Called with a sentence for the user where predicting has to make do with little memory.
 
     A generator of Progress; closing it cancels and leaves nothing behind. Returns the number of
     objects, None if they were not asked for. Raises ExportError, StackError.
@@ -77,16 +79,23 @@ def segment(
         "threshold": f"{threshold:g}",
         "classes": ", ".join(f"{i + 1} = {c.name}" for i, c in enumerate(model.classes)),
     }
-    with _spool(folder, (len(planes), count, height, width), np.float32) as probabilities:
-        place(model.network, device).eval()
-        tiles = tiles_of(model, height, width, core=WHOLE_CORE)
+    apart = "objects" in targets and bool(model.network.has_interior)
+    with (
+        _spool(folder, (len(planes), count, height, width), np.float32) as probabilities,
+        _spool(folder, (len(planes), height, width), np.uint8)
+        if apart
+        else nullcontext() as interiors,
+    ):
+        predictor = Predictor(model, device, say=say)
+        tiles = predictor.tiles(height, width)
         total = len(planes) * len(tiles)
-        for i, (t, z) in enumerate(planes):
-            pixels = stack.plane(t, z)
-            for j, tile in enumerate(tiles):
-                result = predict_tile(model, pixels, ranges, tile, device)
-                probabilities[(i, slice(None), *tile.core.slices)] = result
-                yield Progress(i * len(tiles) + j + 1, total, "Predicting")
+        work = ((pixels, tile) for pixels in (stack.plane(*p) for p in planes) for tile in tiles)
+        for n, part in enumerate(predictor.each(work, ranges)):
+            i, j = divmod(n, len(tiles))
+            probabilities[(i, slice(None), *tiles[j].core.slices)] = part.probabilities
+            if interiors is not None and part.interior is not None:
+                interiors[(i, *tiles[j].core.slices)] = interior_levels(part.interior)
+            yield Progress(n + 1, total, "Predicting")
 
         def classes(i: int) -> NDArray[np.uint8]:
             return classes_at(probabilities[i], threshold)
@@ -113,37 +122,44 @@ def segment(
                 description=notes,
             )
         if "objects" in targets:
+
+            def found(i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+                return classes(i), None if interiors is None else interiors[i]
+
             path = targets["objects"]
-            return (yield from _write_objects(path, classes, stack, min_size, overwrite, notes))
+            return (yield from _write_objects(path, found, stack, min_size, overwrite, notes))
     return None
 
 
 def _write_objects(
     path: Path,
-    classes: Callable[[int], NDArray[np.uint8]],
+    found: Callable[[int], tuple[NDArray[np.uint8], NDArray[np.uint8] | None]],
     stack: Stack,
     min_size: int,
     overwrite: bool,
     notes: Mapping[str, str],
 ) -> Generator[Progress, None, int]:
+    """Write the objects in what `found(plane number)` gives: classes and interior `(Y, X)`."""
     planes = list(stack.planes())
+    # A ball of N voxels has about N^⅔ pixels in a plane: what is cut off there must not be less.
+    smallest = min_size if stack.shape[1] == 1 else round(min_size ** (2 / 3))
     numbers = ObjectNumbers()
     with _spool(path.parent, (len(planes), *stack.shape[3:]), np.int32) as labels:
         for i, plane in enumerate(planes):
-            values = classes(i)
-            labels[i] = label_plane(values)
-            numbers.add(plane, labels[i], values)
+            classes, interior = found(i)
+            labels[i] = split_objects(classes, interior, smallest)
+            numbers.add(plane, labels[i], classes)
             yield Progress(i + 1, len(planes), "Finding objects")
-        found = numbers.finish(min_size)
+        count = numbers.finish(min_size)
         yield from write_mask(
             path,
             (numbers.number_of(i, labels[i]) for i in range(len(planes))),
             like=stack,
-            dtype=np.uint16 if found <= np.iinfo(np.uint16).max else np.uint32,
+            dtype=np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32,
             overwrite=overwrite,
-            description={**notes, "min_size_px": str(min_size), "objects": str(found)},
+            description={**notes, "min_size_px": str(min_size), "objects": str(count)},
         )
-    return found
+    return count
 
 
 def fingerprint(model: Model) -> str:

@@ -15,20 +15,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from unet_core.annotation import missing_labels
-from unet_core.device import prepare_thread, training_dtype
+from unet_core.device import prepare_thread, release, training_dtype
+from unet_core.head import InstantHead, see_best_channel
 from unet_core.model import Model
-from unet_core.networks import UNet, place
-from unet_core.patches import TrainingSet, draw_batch
+from unet_core.networks import Network, place
+from unet_core.patches import Augmentation, Batch, TrainingSet, draw_batch
+from unet_core.validation import Judge, Verdict, verdict_of
 
-BATCH = 4
-PATCH = 256
-LEARNING_RATE = 1e-3
-WARM_UP = 5
-"""Steps over which the learning rate rises; then it stays, and the average of the weights settles.
-A schedule that ends would have to know when the user stops."""
-ANCHOR = 1.0
-"""Weight of staying with what the starting weights believe where nothing is labelled. Strokes are
-painted where the prediction is wrong, so they say little about where it is right."""
+JUDGE_EVERY = 8
+"""Steps between two looks at whether the new weights are better than those that are shown."""
+PATIENCE = 64
+"""Training has settled when so many steps have brought nothing better."""
+WORTHWHILE = 0.01
+"""Share by which the loss must fall to count as better when it comes to settling."""
 
 
 class TrainingError(ValueError):
@@ -37,7 +36,7 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What one optimiser step has brought."""
+    """What one optimiser step has brought; step 0 is the instant answer, before the first."""
 
     step: int
     loss: float
@@ -49,11 +48,20 @@ class TrainingReport:
     eta: float
     """Seconds that are left."""
     model: Model
-    """The averaged weights: always the same object, valid between two steps."""
+    """The best weights so far: always the same object, valid between two steps."""
+    generation: int
+    """Counts how often better weights have been taken over into `model`."""
+    verdict: Verdict
+    """How `model` does on strokes that were kept aside."""
 
 
 def masked_loss(
-    logits: Tensor, labels: Tensor, *, balanced: bool = False, dice: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    balanced: bool = False,
+    dice: float = 0.0,
+    emphasis: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy, and optionally soft Dice, over labelled pixels only.
 
@@ -64,9 +72,12 @@ def masked_loss(
     labels
         `(N, Y, X)` int64: 0 unlabelled, i the class of logit i - 1.
     balanced
-        Give every class that occurs the same weight, however many pixels it has.
+        Give every class that occurs the same weight, however many pixels it has: w_c of the U-Net
+        paper's equation 2, its mean over labelled pixels being one.
     dice
         Weight of the mean over classes of 1 - soft Dice (Milletari et al., 3DV 2016, section 3).
+    emphasis
+        `(N, Y, X)`: added to the weight of each pixel, as equation 2's second term.
 
     Sums over labelled pixels divided by their count: the value does not depend on how much of a
     patch is labelled. Zero, with zero gradients, where nothing is.
@@ -79,11 +90,13 @@ def masked_loss(
     present = present.float() * labelled[:, None]
     pixels = present.sum(dim=(0, 2, 3))
     occurs = (pixels > 0).float()
+    weights = labelled
     if balanced:
-        per_class = (nll[:, None] * present).sum(dim=(0, 2, 3)) / pixels.clamp_min(1)
-        loss = (per_class * occurs).sum() / occurs.sum().clamp_min(1)
-    else:
-        loss = nll.sum() / labelled.sum().clamp_min(1)
+        of_class = labelled.sum() / (pixels.clamp_min(1) * occurs.sum().clamp_min(1))
+        weights = (present * of_class[:, None, None]).sum(dim=1)
+    if emphasis is not None:
+        weights = weights + emphasis * labelled
+    loss = (weights * nll).sum() / labelled.sum().clamp_min(1)
     if dice:
         probabilities = logits.softmax(dim=1) * labelled[:, None]
         overlap = (probabilities * present).sum(dim=(0, 2, 3))
@@ -120,14 +133,14 @@ class Average:
     `horizon`. It takes the place of a learning-rate schedule that would have to know the end.
     """
 
-    def __init__(self, network: UNet, horizon: int) -> None:
-        self.network: UNet = deepcopy(network).eval()
+    def __init__(self, network: Network, horizon: int) -> None:
+        self.network: Network = deepcopy(network).eval()
         self.network.requires_grad_(False)
         self.horizon = horizon
         self.updates = 0
 
     @torch.no_grad()
-    def update(self, network: UNet) -> None:
+    def update(self, network: Network) -> None:
         """Take in the weights after one more step."""
         self.updates += 1
         share = max(4 / (self.updates + 3), 1 / self.horizon)
@@ -138,6 +151,71 @@ class Average:
                 mine.lerp_(theirs, share)
             else:
                 mine.copy_(theirs)
+
+
+class Trainer:
+    """One network under training: `step()` is one optimiser step on one batch."""
+
+    def __init__(
+        self, network: Network, device: torch.device, *, from_scratch: bool, seed: int
+    ) -> None:
+        self.recipe = network.recipe
+        self.device = device
+        self.dtype = training_dtype(device)
+        # The stored statistics stay as they are: a few patches would only spoil them.
+        self.network = place(deepcopy(network), device).train(from_scratch)
+        self.network.requires_grad_(True)
+        self.average = Average(self.network, horizon=50)
+        self._optimiser = self.recipe.optimiser(self.network.parameters())
+        self._anchor: Network | None = None
+        if not from_scratch and self.recipe.anchor:
+            self._anchor = deepcopy(self.network).eval().requires_grad_(False)
+        self._steps = 0
+        self._seed = seed
+
+    def step(self, batch: Batch) -> float:
+        """Learn from a batch; the loss over its labelled pixels."""
+        self._steps += 1
+        for group in self._optimiser.param_groups:
+            share = min(1.0, self._steps / max(1, self.recipe.warm_up))
+            group["lr"] = self.recipe.learning_rate * share
+        images = batch.images.to(self.device).contiguous(memory_format=torch.channels_last)
+        labels = _inside(batch.labels, self.network.margin).to(self.device)
+        emphasis = None if batch.emphasis is None else batch.emphasis.to(self.device)
+        with (
+            torch.random.fork_rng(devices=[]),  # of dropout, where the network has any
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
+        ):
+            torch.manual_seed(self._seed + self._steps)
+            logits, interior = self.network.forward_all(images)
+        of_strokes = masked_loss(logits.float(), labels, balanced=True, emphasis=emphasis)
+        loss = of_strokes
+        if self._anchor is not None:
+            loss = loss + self.recipe.anchor * self._held(images, labels, logits, interior)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+        self.average.update(self.network)
+        return of_strokes.item()
+
+    def _held(
+        self, images: Tensor, labels: Tensor, logits: Tensor, interior: Tensor | None
+    ) -> Tensor:
+        """How far the network has gone from what it believed at the start."""
+        assert self._anchor is not None
+        with (
+            torch.no_grad(),
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
+        ):
+            believed, believed_interior = self._anchor.forward_all(images)
+        loss = anchor_loss(logits.float(), believed.float(), labels)
+        if interior is not None and believed_interior is not None:
+            # Strokes say nothing about how touching cells part: that is kept everywhere.
+            loss = loss + functional.binary_cross_entropy_with_logits(
+                interior.float(), believed_interior.float().sigmoid()
+            )
+        return loss
 
 
 def fit(
@@ -153,10 +231,15 @@ def fit(
 
     A generator, so that whoever drives it decides what happens between two steps: show progress,
     predict, stop (`close()`), or hand in newer labels with `send(training_set)`; newer labels that
-    no training could start with, as all have been erased, are passed over. Stops after
-    `steps` or `seconds` of wall time, whichever comes first, and returns the averaged model,
-    which every report carries too. The result depends on the start, the data, the seed, the
-    device and the number of steps, and on nothing else.
+    no training could start with, as all have been erased, are passed over.
+
+    The first report comes before the first step: a model that was never fine-tuned gets a head
+    fitted in closed form (see `head`). From then on every `JUDGE_EVERY` steps the averaged weights
+    replace those in the report's model if they are no worse on strokes that were kept aside (on
+    the strokes themselves where there are too few). Ends after `steps` or `seconds` of wall time,
+    and without `steps` also when `PATIENCE` steps have brought nothing better; returns the model of
+    the last report. The result depends on the start, the data, the seed, the device and the number
+    of steps, and on nothing else.
 
     Raises
     ------
@@ -167,66 +250,125 @@ def fit(
     if problem := _problem(start, data):
         raise TrainingError(problem)
     prepare_thread()
-    from_scratch = start.provenance.get("start") == "scratch" and not start.provenance.get("steps")
-    average = start.copy()
-    network = place(start.copy().network, device)
-    # The stored statistics stay as they are: a few patches would only spoil them.
-    network.train(from_scratch)
-    keeper = Average(network, horizon=50)
-    average.network = keeper.network
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
-    dtype = training_dtype(device)
-    random = np.random.default_rng(seed)
-    anchor = None if from_scratch else deepcopy(network).eval().requires_grad_(False)
-    recent: list[float] = []
-    step = 0
+    untouched = "labelled_pixels" not in start.provenance  # never fitted to any strokes
+    from_scratch = untouched and start.provenance.get("start") == "scratch"
     began = time.monotonic()
+    random = np.random.default_rng(seed)
+    learned, aside = data.split()
+    shown = start.copy()
+    if untouched and not from_scratch:
+        shown = see_best_channel(shown, learned, device)
+    place(shown.network, device).eval()
+    if untouched and not from_scratch:
+        InstantHead(shown, device).fit(learned, into=shown)
+    trainer = Trainer(shown.network, device, from_scratch=from_scratch, seed=seed)
+    patience = _Patience()
+    judge = Judge(aside or data, shown.network, device)
+    score = judge.score(shown.network, trainer.dtype)
+    patience.look(score.loss, 0)
+    augmentation = Augmentation(
+        elastic=trainer.recipe.elastic, elastic_grid=trainer.recipe.elastic_grid
+    )
+    recent: list[float] = []
+    step = generation = 0
     longest = 0.0
     before = int(start.provenance.get("steps", 0))
-    while steps is None or step < steps:
-        started = time.monotonic()
-        # The next step would end too late: the time is the user's.
-        if seconds is not None and started - began + longest > seconds and step:
-            break
-        for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP)
-        images, labels = draw_batch(data, batch=BATCH, size=PATCH, random=random)
-        images = images.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            logits = network(images)
-        logits, labels = logits.float(), labels.to(device)
-        stroke_loss = loss = masked_loss(logits, labels, balanced=True)
-        if anchor is not None:
-            with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                believed = anchor(images)
-            loss = loss + ANCHOR * anchor_loss(logits, believed.float(), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        keeper.update(network)
-        step += 1
-        now = time.monotonic()
-        longest = max(now - started, 0.5 * longest)
-        recent = [*recent[-9:], stroke_loss.item()]
-        average.provenance.update(
-            app_version=app_version(),
-            network=start.network_name,
-            steps=before + step,
-            seed=seed,
-            seconds=round(now - began, 2),
-            loss=round(float(np.mean(recent)), 5),
-            labelled_pixels={str(v): n for v, n in data.pixel_counts().items()},
-            device=device.type,
-        )
-        fraction, eta = _progress(step, now - began, steps, seconds)
-        newer = yield TrainingReport(
-            step, float(np.mean(recent)), now - began, fraction, eta, average
-        )
-        if newer is not None and not _problem(start, newer):
-            data = newer
-    average.network.cpu()
-    return average
+
+    def consider() -> None:
+        """Show the averaged weights if they are no worse than those that are shown."""
+        nonlocal score, generation
+        candidate = judge.score(trainer.average.network, trainer.dtype)
+        patience.look(candidate.loss, step)
+        if candidate.loss <= score.loss:
+            score = candidate
+            generation += 1
+            shown.network.load_state_dict(trainer.average.network.state_dict())
+
+    try:
+        while True:
+            elapsed = time.monotonic() - began
+            shown.provenance.update(
+                app_version=app_version(),
+                network=start.network_name,
+                steps=before + step,
+                seed=seed,
+                seconds=round(elapsed, 2),
+                loss=round(score.loss, 5),
+                labelled_pixels={str(v): n for v, n in data.pixel_counts().items()},
+                device=device.type,
+            )
+            verdict = verdict_of(score if aside else None)
+            fraction, eta = _progress(step, elapsed, steps, seconds)
+            newer = yield TrainingReport(
+                step,
+                float(np.mean(recent)) if recent else score.loss,
+                elapsed,
+                fraction,
+                eta,
+                shown,
+                generation,
+                verdict,
+            )
+            if newer is not None and not _problem(start, newer):
+                newer.prefer_what_is_not_in(data)
+                data = newer
+                learned, aside = data.split()
+                judge = Judge(aside or data, shown.network, device)
+                score = judge.score(shown.network, trainer.dtype)
+                patience = _Patience()
+                patience.look(score.loss, step)
+            started = time.monotonic()
+            # The next step would end too late: the time is the user's.
+            late = seconds is not None and started - began + longest > seconds and step > 0
+            done = steps is not None and step >= steps
+            settled = steps is None and step % JUDGE_EVERY == 0 and patience.over(step)
+            if late or done or settled:
+                break
+            batch = draw_batch(
+                learned,
+                batch=trainer.recipe.batch,
+                size=trainer.recipe.patch,
+                random=random,
+                augmentation=augmentation,
+            )
+            recent = [*recent[-9:], trainer.step(batch)]
+            step += 1
+            if step % JUDGE_EVERY == 0:
+                consider()
+            longest = max(time.monotonic() - started, 0.5 * longest)
+    finally:
+        if step % JUDGE_EVERY:  # closed after so many steps is the same as asked for so many
+            consider()
+        shown.network.cpu()
+        release(device)
+    return shown
+
+
+class _Patience:
+    """Whether there has been nothing better for long."""
+
+    def __init__(self) -> None:
+        self._best = math.inf
+        self._since = 0
+
+    def look(self, loss: float, step: int) -> None:
+        """Take note of a loss."""
+        if loss < self._best * (1 - WORTHWHILE):
+            self._best, self._since = loss, step
+
+    def over(self, step: int) -> bool:
+        """Whether it is time to stop."""
+        return step - self._since >= PATIENCE
+
+
+def _inside(labels: Tensor, margin: int) -> Tensor:
+    """`labels` `(N, Y, X)` with nothing labelled along the edges, where the network is blind."""
+    if not margin:
+        return labels
+    inner = torch.zeros_like(labels)
+    cut = (slice(None), slice(margin, -margin), slice(margin, -margin))
+    inner[cut] = labels[cut]
+    return inner
 
 
 def _problem(start: Model, data: TrainingSet) -> str | None:

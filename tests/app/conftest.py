@@ -4,6 +4,35 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from pytestqt.qtbot import QtBot
+
+from tests.patience import PATIENCE
+
+
+class PatientBot(QtBot):
+    """Waits as long as a loaded machine may need; pytest-qt gives up after five seconds.
+
+    A signal that an earlier action may also send is no sign of the later one: wait for the state
+    that the test needs.
+    """
+
+    def waitSignal(self, signal, *, timeout=PATIENCE * 1000, **options):
+        return super().waitSignal(signal, timeout=timeout, **options)
+
+    def waitSignals(self, signals, *, timeout=PATIENCE * 1000, **options):
+        return super().waitSignals(signals, timeout=timeout, **options)
+
+    def waitUntil(self, callback, *, timeout=PATIENCE * 1000):
+        return super().waitUntil(callback, timeout=timeout)
+
+    def waitExposed(self, widget, *, timeout=PATIENCE * 1000):
+        return super().waitExposed(widget, timeout=timeout)
+
+
+@pytest.fixture
+def qtbot(qapp, request) -> QtBot:
+    """As pytest-qt's own, with patience."""
+    return PatientBot(request)
 
 
 @pytest.fixture(autouse=True)

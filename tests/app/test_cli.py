@@ -14,6 +14,7 @@ import tifffile
 
 from app.__main__ import main
 from tests.annotator import annotate
+from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
 from unet_core.annotation import Annotation
 from unet_core.model import Model
@@ -269,7 +270,7 @@ def test_too_little_memory_is_one_sentence(folder, capsys, monkeypatch):
     def allocate(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("unet_core.segment.predict_tile", allocate)
+    monkeypatch.setattr("unet_core.inference.Predictor._forward", allocate)
     assert run("predict", "--model", "bundled", "--out", folder / "m", folder / "cells.tif") == 1
     assert "too little memory" in capsys.readouterr().err.splitlines()[-1]
     assert not list((folder / "m").iterdir())
@@ -281,7 +282,7 @@ def test_a_reader_that_leaves_early_is_no_error():
     os.close(read)
     words = [sys.executable, "-m", "app", "info", "--json"]
     done = subprocess.run(
-        words, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120
+        words, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
@@ -292,7 +293,7 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_interrupted_it_leaves_nothing_but_a_sentence(folder, command):
     words = {
         "train": (
-            *("train", "--pair", folder / "cells.tif", folder / "labels.tif", "--seconds", "100"),
+            *("train", "--pair", folder / "cells.tif", folder / "labels.tif", "--steps", "9999"),
             *("--out", folder / "m.safetensors"),
         ),
         "predict": (
@@ -315,10 +316,12 @@ def test_interrupted_it_leaves_nothing_but_a_sentence(folder, command):
         assert process.stderr is not None
         seen = b""
         while b"step" not in seen:  # it is at work
-            seen += process.stderr.read1(100)
+            more = process.stderr.read1(100)
+            assert more, seen
+            seen += more
         process.send_signal(signal.SIGINT)
         try:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 1
@@ -351,7 +354,7 @@ def test_python_dash_m_app_runs_it_without_qt(folder):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert "Predicting" in done.stderr

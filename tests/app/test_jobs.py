@@ -6,6 +6,7 @@ import pytest
 from PySide6.QtCore import QObject, Slot
 
 from app.jobs import Job, Latest
+from tests.patience import PATIENCE
 from unet_core.stack import StackError
 
 
@@ -45,7 +46,7 @@ class Witness(QObject):
 def run(qtbot, steps, before_end=lambda job: None):
     job = Job(steps)
     witness = Witness(job)
-    with qtbot.waitSignal(job.finished, timeout=20_000):
+    with qtbot.waitSignal(job.finished):
         job.start()
         before_end(job)
     job.wait()
@@ -75,7 +76,7 @@ def test_stopping_runs_the_clean_up_in_the_worker(qtbot):
             cleaned.append(threading.get_ident())
 
     def stop(job):
-        assert running.wait(10)
+        assert running.wait(PATIENCE)
         job.stop()
 
     events = run(qtbot, steps, stop)

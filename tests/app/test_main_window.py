@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 from app import errors
 from app.dialogs import ExportDialog
 from app.main_window import build
+from tests.patience import PATIENCE
 from unet_core.project import Project, ProjectError
 from unet_core.recovery import unfinished
 from unet_core.stack import open_stack
@@ -51,12 +52,16 @@ NAMES = [  # fmt: skip
 
 @pytest.fixture
 def make_window(qtbot):
-    """Maker of windows with live prediction off; closes them as a user would."""
+    """Maker of windows with live prediction off; closes them as a user would.
+
+    Training has no time limit: it lasts until it is stopped, or for the steps that a test asks for.
+    """
     made = []
 
     def make(*paths):
         window = build()
         window.actions_by_id["live"].setChecked(False)
+        window.engine.training_seconds = None
         made.append(window)
         if paths:
             open_and_wait(window, paths[0], qtbot)
@@ -69,14 +74,14 @@ def make_window(qtbot):
 
 
 def open_and_wait(window, path, qtbot):
-    with qtbot.waitSignal(window.files.opened, timeout=20000):
+    with qtbot.waitSignal(window.files.opened):
         window.files.open(path)
-    qtbot.waitUntil(lambda: window.viewport.paintable, timeout=10000)
+    qtbot.waitUntil(lambda: window.viewport.paintable)
 
 
 def close_and_wait(window, qtbot):
     window.close()
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=20000)
+    qtbot.waitUntil(lambda: not window.isVisible())
 
 
 @pytest.fixture
@@ -101,8 +106,20 @@ def paint(window, qtbot, start=(20, 20), end=(20, 60)):
     qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=view.image_to_widget(*end))
 
 
+def save_as(window, path, qtbot):
+    """And wait: the saver may just be naming the recovery file, so any name is not enough."""
+    named = {"check_params_cb": lambda now: now is not None and now.stem == path.stem}
+    with qtbot.waitSignal(window.saver.named, **named):
+        window.files.save_as(path)
+    wait_written(window, qtbot)
+
+
+def wait_written(window, qtbot):
+    qtbot.waitUntil(lambda: window.saver._count == 0)
+
+
 def wait_saved(window, qtbot):
-    qtbot.waitUntil(lambda: window.status.saved.text().startswith("Saved"), timeout=10000)
+    qtbot.waitUntil(lambda: window.status.saved.text().startswith("Saved"))
 
 
 def test_all_names_of_the_contract_exist(make_window):
@@ -152,21 +169,23 @@ def test_a_bad_file_keeps_the_former_image(make_window, image, tmp_path, qtbot):
     bad = tmp_path / "notes.tif"
     bad.write_text("this is no image")
     window.files.open(bad)
-    qtbot.waitUntil(lambda: "notes.tif" in window.messages.text, timeout=10000)
+    qtbot.waitUntil(lambda: "notes.tif" in window.messages.text)
     assert window.document.stack is former and window.messages.isVisible()
     assert "\n" not in window.messages.text
     window.files.open(tmp_path / "nothing.tif")
-    qtbot.waitUntil(lambda: "nothing.tif" in window.messages.text, timeout=10000)
+    qtbot.waitUntil(lambda: "nothing.tif" in window.messages.text)
     broken = tmp_path / "broken.limn"
     broken.write_bytes(b"SQLite format 3\x00" + bytes(50))
     window.files.open(broken)
-    qtbot.waitUntil(lambda: "broken.limn" in window.messages.text, timeout=10000)
+    qtbot.waitUntil(lambda: "broken.limn" in window.messages.text)
     assert window.document.stack is former
 
 
-def test_keys_reach_the_document(make_window, image, qtbot):
+def test_keys_reach_the_document(make_window, image, qtbot, monkeypatch):
     window = make_window(image)
     document, view = window.document, window.viewport
+    # On a slow machine too, these keys are tapped and not held.
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     view.setFocus()
     qtbot.keyClick(view, Qt.Key.Key_E)
     assert document.tool == "eraser" and window.actions_by_id["eraser"].isChecked()
@@ -266,8 +285,7 @@ def test_strokes_are_saved_undone_and_come_back(make_window, image, tmp_path, qt
     window.document.set_plane(0, 1)
     window.prediction.threshold.setValue(77)
     named = tmp_path / "work"
-    with qtbot.waitSignal(window.saver.named, timeout=10000):
-        window.files.save_as(named)
+    save_as(window, named, qtbot)
     assert window.windowTitle() == "work.limn — Limn"
     close_and_wait(window, qtbot)
     assert unfinished() == []
@@ -283,10 +301,10 @@ def test_unnamed_work_is_offered_and_restored(make_window, image, qtbot):
     wait_saved(window, qtbot)
     close_and_wait(window, qtbot)
     again = make_window()
-    qtbot.waitUntil(lambda: "1 stroke" in again.messages.text, timeout=10000)
+    qtbot.waitUntil(lambda: "1 stroke" in again.messages.text)
     assert "cells.tif" in again.messages.text
     button = again.messages.findChild(QAbstractButton, "messageAction1")
-    with qtbot.waitSignal(again.files.opened, timeout=20000):
+    with qtbot.waitSignal(again.files.opened):
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     assert "[recovered]" in again.windowTitle()
     assert again.document.annotation.counts()
@@ -299,8 +317,8 @@ def test_another_image_leaves_the_strokes_of_the_first_saved(make_window, image,
     other = tmp_path / "other.tif"
     open_and_wait(window, other, qtbot)
     assert not window.document.annotation.counts()
-    qtbot.waitUntil(lambda: window.files.project is None, timeout=10000)
-    qtbot.waitUntil(lambda: len(unfinished()) == 1, timeout=10000)
+    qtbot.waitUntil(lambda: window.files.project is None)
+    qtbot.waitUntil(lambda: len(unfinished()) == 1)
     assert unfinished()[0].image_name == "cells.tif"
 
 
@@ -308,16 +326,15 @@ def test_a_project_whose_image_has_moved_asks_for_it(make_window, image, tmp_pat
     window = make_window(image)
     paint(window, qtbot)
     project = tmp_path / "p.limn"
-    with qtbot.waitSignal(window.saver.named, timeout=10000):
-        window.files.save_as(project)
+    save_as(window, project, qtbot)
     close_and_wait(window, qtbot)
     (tmp_path / "elsewhere").mkdir()
     moved = image.rename(tmp_path / "elsewhere" / "cells.tif")
     again = make_window()
     again.files.open(project)
-    qtbot.waitUntil(lambda: "show where it is now" in again.messages.text, timeout=10000)
+    qtbot.waitUntil(lambda: "show where it is now" in again.messages.text)
     assert again.document.stack is None
-    with qtbot.waitSignal(again.files.opened, timeout=20000):
+    with qtbot.waitSignal(again.files.opened):
         again.files.open(project, moved)
     assert again.document.annotation.counts()
 
@@ -326,7 +343,7 @@ def test_the_annotation_exports_as_painted(make_window, image, tmp_path, qtbot):
     window = make_window(image)
     paint(window, qtbot)
     target = tmp_path / "cells_annotation.tif"
-    with qtbot.waitSignal(window.engine.export_finished, timeout=20000):
+    with qtbot.waitSignal(window.engine.export_finished):
         window.export_to(target, "annotation")
     with open_stack(target) as written:
         assert written.shape == window.document.stack.shape
@@ -340,7 +357,7 @@ def test_the_annotation_exports_as_painted(make_window, image, tmp_path, qtbot):
 def test_export_into_nowhere_is_one_sentence(make_window, image, tmp_path, qtbot):
     window = make_window(image)
     window.export_to(image, "annotation")
-    qtbot.waitUntil(lambda: window.messages.text != "", timeout=10000)
+    qtbot.waitUntil(lambda: window.messages.text != "")
     assert "cells.tif" in window.messages.text
     qtbot.waitUntil(window.strip.isHidden)
 
@@ -386,7 +403,7 @@ def test_closing_while_it_trains_is_clean(make_window, image, qtbot):
     paint(window, qtbot)
     qtbot.keyClick(window.viewport, Qt.Key.Key_W)
     paint(window, qtbot, (60, 20), (60, 100))
-    with qtbot.waitSignal(window.engine.training_progress, timeout=60000):
+    with qtbot.waitSignal(window.engine.training_progress):
         qtbot.mouseClick(window.training.train, Qt.MouseButton.LeftButton)
     assert window.training.train.text() == "Training…" and window.training.stop.isEnabled()
     close_and_wait(window, qtbot)
@@ -399,34 +416,45 @@ def test_opening_while_it_trains_keeps_what_was_learnt(make_window, image, tmp_p
     paint(window, qtbot)
     qtbot.keyClick(window.viewport, Qt.Key.Key_W)
     paint(window, qtbot, (60, 20), (60, 100))
-    with qtbot.waitSignal(window.engine.training_progress, timeout=60000):
+    with qtbot.waitSignal(window.engine.training_progress):
         window.actions_by_id["train"].trigger()
     other = tmp_path / "other.tif"
     tifffile.imwrite(other, np.zeros((40, 40), np.uint8))
     open_and_wait(window, other, qtbot)
     assert window.windowTitle() == "other.tif — Limn"
     # The model went to the project that it was trained for, and none was made for the new image.
-    qtbot.waitUntil(lambda: len(unfinished()) == 1, timeout=10000)
+    qtbot.waitUntil(lambda: len(unfinished()) == 1)
     with Project.open(unfinished()[0].path) as project:
         assert project.latest_model() is not None
         assert project.image.path.name == "cells.tif"
 
 
-def test_an_export_can_be_cancelled_and_leaves_nothing(make_window, image, tmp_path, qtbot):
+def test_an_export_can_be_cancelled_and_leaves_nothing(
+    make_window, image, tmp_path, qtbot, monkeypatch
+):
     window = make_window(image)
+    stack = window.document.stack
+    read, go_on = stack.plane, threading.Event()
+
+    def last_plane_later(t, z):
+        assert z < 2 or go_on.wait(PATIENCE)
+        return read(t, z)
+
+    monkeypatch.setattr(stack, "plane", last_plane_later)
     target = tmp_path / "cells_objects.tif"
-    with qtbot.waitSignal(window.engine.export_progress, timeout=60000):
+    with qtbot.waitSignal(window.engine.export_progress):
         window.export_to(target, "objects")
     assert window.strip.isVisible() and window.viewport.isEnabled()
-    with qtbot.waitSignal(window.engine.export_finished, timeout=20000):
+    with qtbot.waitSignal(window.engine.export_finished):
         qtbot.mouseClick(window.strip.cancel, Qt.MouseButton.LeftButton)
+        go_on.set()
     assert window.strip.isHidden() and not target.exists()
     assert not list(tmp_path.glob("*.part"))
     qtbot.waitUntil(lambda: window.engine.busy == "idle")
-    with qtbot.waitSignal(window.engine.export_finished, timeout=60000):
+    with qtbot.waitSignal(window.engine.export_finished):
         window.export_to(target, "objects")
     with open_stack(target) as written:
-        assert written.shape == window.document.stack.shape
+        assert written.shape == stack.shape
 
 
 def test_a_disk_that_fails_is_told_and_nothing_is_called_saved(
@@ -443,7 +471,7 @@ def test_a_disk_that_fails_is_told_and_nothing_is_called_saved(
 
     monkeypatch.setattr(Project, "record", fail)
     paint(window, qtbot)
-    qtbot.waitUntil(lambda: window.status.saved.text() == "Not saved", timeout=10000)
+    qtbot.waitUntil(lambda: window.status.saved.text() == "Not saved")
     assert window.messages.text == "The disk is full; make room."
     failing[0] = False
     wait_saved(window, qtbot)
@@ -453,7 +481,7 @@ def test_live_prediction_arrives_and_is_counted(make_window, image, qtbot):
     window = make_window(image)
     qtbot.keyClick(window.viewport, Qt.Key.Key_L)
     assert window.prediction.live.isChecked()
-    qtbot.waitUntil(lambda: "object" in window.prediction.count.text(), timeout=60000)
+    qtbot.waitUntil(lambda: "object" in window.prediction.count.text())
     assert window.training.device.text() != ""
 
 
@@ -518,24 +546,23 @@ def test_says_whose_prediction_is_on_show(make_window, image, tmp_path, qtbot):
     qtbot.keyClick(window.viewport, Qt.Key.Key_W)
     paint(window, qtbot, (60, 20), (60, 100))
     window.engine.training_steps = 2
-    with qtbot.waitSignal(window.engine.training_progress, timeout=60000):
-        window.actions_by_id["train"].trigger()
+    window.actions_by_id["train"].trigger()
     assert "Learning" in network.text()
-    qtbot.waitUntil(lambda: window.engine.busy == "idle", timeout=60000)
+    qtbot.waitUntil(lambda: window.engine.busy == "idle")
     assert network.text() == "Trained on your strokes, 2 steps"
     assert "train again, or export" in window.training.status.text()
-    with qtbot.waitSignal(window.saver.named, timeout=10000):
-        window.files.save_as(tmp_path / "work.limn")
+    save_as(window, tmp_path / "work.limn", qtbot)
     # Another image has another network, curve and threshold; the project brings all back.
     window.prediction.threshold.setValue(77)
     other = tmp_path / "other.tif"
     tifffile.imwrite(other, np.zeros((40, 40), np.uint8))
     open_and_wait(window, other, qtbot)
-    qtbot.waitUntil(lambda: "Bundled" in network.text(), timeout=10000)
+    qtbot.waitUntil(lambda: "Bundled" in network.text())
+    wait_written(window, qtbot)  # only now the former project is closed
     assert window.training.plot.points == [] and "Paint" in window.training.status.text()
     assert window.prediction.threshold.value() == 128
     open_and_wait(window, tmp_path / "work.limn", qtbot)
-    qtbot.waitUntil(lambda: network.text() == "Trained on your strokes, 2 steps", timeout=10000)
+    qtbot.waitUntil(lambda: network.text() == "Trained on your strokes, 2 steps")
 
 
 def test_the_view_is_remembered_from_the_first_stroke_on(make_window, image, qtbot):
@@ -543,20 +570,20 @@ def test_the_view_is_remembered_from_the_first_stroke_on(make_window, image, qtb
     window = make_window(image)
     window.document.set_plane(0, 2)
     qtbot.waitUntil(lambda: window.viewport.paintable)
-    qtbot.wait(1200)  # what there was to remember before the stroke is over
+    # What there was to remember before the stroke is over.
+    qtbot.waitUntil(lambda: not window.memory._timer.isActive())
     paint(window, qtbot)
     wait_saved(window, qtbot)
     remembered = window.memory._known
-    qtbot.waitUntil(lambda: remembered.get("plane") == [0, 2], timeout=5000)
+    qtbot.waitUntil(lambda: remembered.get("plane") == [0, 2])
 
 
 def test_the_zoom_follows_the_window(make_window, image, qtbot):
     window = make_window(image)
-    window.resize(900, 700)
-    qtbot.wait(100)
-    before = window.status.zoom.text()
-    window.resize(1300, 900)
-    qtbot.waitUntil(lambda: window.status.zoom.text() != before)
+    for size in ((900, 700), (1300, 900)):
+        before = window.status.zoom.text()
+        window.resize(*size)
+        qtbot.waitUntil(lambda before=before: window.status.zoom.text() != before)
 
 
 def test_paths_are_shown_without_detours(make_window, image, qtbot):
@@ -577,5 +604,5 @@ def test_garbage_is_collected_in_the_gui_thread(make_window, qtbot):
     weakref.finalize(knot, lambda: threads.append(threading.get_ident()))
     del knot
     assert not gc.isenabled()
-    qtbot.waitUntil(lambda: bool(threads), timeout=10000)
+    qtbot.waitUntil(lambda: bool(threads))
     assert threads == [threading.get_ident()]

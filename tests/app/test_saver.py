@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QCoreApplication
 
 from app import saver as saver_module
 from app.saver import Saver
+from tests.patience import PATIENCE
 from tests.synthetic import write_imagej
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo, Edit
 from unet_core.model import Model
@@ -31,7 +33,7 @@ def saver(qtbot):
     made = Saver()
     yield made
     made.shutdown()
-    assert made.wait(20_000)
+    assert made.wait(PATIENCE * 1000)
 
 
 def paint(annotation: Annotation, y: float, x: float, value: int = 2) -> Edit:
@@ -45,24 +47,31 @@ def paint(annotation: Annotation, y: float, x: float, value: int = 2) -> Edit:
 @contextmanager
 def saved(qtbot, saver):
     """Until all that the block hands in has been written."""
-    with qtbot.waitSignal(saver.saved, timeout=20_000):
+    with qtbot.waitSignal(saver.saved):
         yield
-    qtbot.waitUntil(lambda: saver._count == 0, timeout=20_000)
+    qtbot.waitUntil(lambda: saver._count == 0)
 
 
 def test_saved_is_not_said_of_a_stroke_made_in_the_meantime(qtbot, saver, stack):
-    said = []
+    said, pending = [], []
     saver.saved.connect(lambda: said.append(True))
+    saver.pending.connect(pending.append)
     saver.start_recovery(stack, DEFAULT_CLASSES)
     while saver._count:
         time.sleep(0.01)
-    # The thread has said so, but the window has not heard it yet.
-    goes_on = threading.Event()
-    saver._submit(lambda: goes_on.wait(20))
-    qtbot.wait(50)
-    assert not said
+    # The thread is done, but the window has not heard of it yet.
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        begun.set()
+        assert goes_on.wait(PATIENCE)
+
+    saver._submit(write)
+    assert begun.wait(PATIENCE)
+    QCoreApplication.processEvents()
+    assert not said and pending[-1] == 1
     goes_on.set()
-    qtbot.waitUntil(lambda: bool(said), timeout=20_000)
+    qtbot.waitUntil(lambda: bool(said) and pending[-1] == 0)
 
 
 def reopened(path):
@@ -75,7 +84,7 @@ def test_the_first_stroke_makes_a_recovery_file_and_save_as_names_it(qtbot, save
     with saved(qtbot, saver):
         saver.start_recovery(stack, DEFAULT_CLASSES)
     assert not recovery_dir().exists() or not list(recovery_dir().iterdir())
-    with qtbot.waitSignal(saver.named, timeout=20_000) as named, saved(qtbot, saver):
+    with qtbot.waitSignal(saver.named) as named, saved(qtbot, saver):
         saver.record(paint(annotation, 10, 10))
     assert named.args[0].parent == recovery_dir()
     target = tmp_path / "mine.limn"
@@ -85,7 +94,7 @@ def test_the_first_stroke_makes_a_recovery_file_and_save_as_names_it(qtbot, save
         saver.record(paint(annotation, 50, 50))
         saver.record_undo()
     assert not list(recovery_dir().glob("*.limn"))
-    with qtbot.waitSignal(saver.finished, timeout=20_000):
+    with qtbot.waitSignal(saver.finished):
         saver.shutdown()
     again, history = reopened(target)
     assert history.can_redo
@@ -107,7 +116,7 @@ def test_everything_comes_back(qtbot, saver, stack, tmp_path):
         saver.put_setting("view", {"t": 0, "zoom": 2.5})
         saver.put_model(model)
         saver.save_as(path)
-    with qtbot.waitSignal(saver.opened, timeout=20_000) as opened:
+    with qtbot.waitSignal(saver.opened) as opened:
         saver.open_project(path)
     loaded = opened.args[0]
     assert np.array_equal(loaded.annotation.read(PLANE), annotation.read(PLANE))
@@ -116,7 +125,7 @@ def test_everything_comes_back(qtbot, saver, stack, tmp_path):
     assert loaded.image.path == stack.path.absolute()
     assert loaded.history.can_undo
     saver.shutdown()
-    assert saver.wait(20_000)
+    assert saver.wait(PATIENCE * 1000)
     with Project.open(path) as project:
         assert Model.from_bytes(project.latest_model(), "p").classes == classes
 
@@ -154,7 +163,7 @@ def test_a_stroke_that_cannot_be_written_is_tried_again(qtbot, saver, stack, mon
         saver.start_recovery(stack, DEFAULT_CLASSES)
     sentences = []
     saver.failed.connect(sentences.append)
-    with qtbot.waitSignal(saver.failed, timeout=20_000), qtbot.waitSignal(saver.named):
+    with qtbot.waitSignal(saver.failed), qtbot.waitSignal(saver.named):
         saver.record(paint(annotation, 10, 10))
         saver.record(paint(annotation, 30, 30))
     with qtbot.assertNotEmitted(saver.saved, wait=200):
@@ -162,7 +171,7 @@ def test_a_stroke_that_cannot_be_written_is_tried_again(qtbot, saver, stack, mon
     with saved(qtbot, saver):
         full.clear()
     assert sentences == ["the disk is full; make room."]
-    with qtbot.waitSignal(saver.finished, timeout=20_000):
+    with qtbot.waitSignal(saver.finished):
         saver.shutdown()
     (path,) = recovery_dir().glob("*.limn")
     again, _ = reopened(path)
@@ -176,12 +185,12 @@ def test_what_cannot_be_opened_leaves_the_former_project_open(qtbot, saver, stac
         saver.record(paint(annotation, 10, 10))
     bad = tmp_path / "bad.limn"
     bad.write_text("no project")
-    with qtbot.waitSignal(saver.open_failed, timeout=20_000) as failed:
+    with qtbot.waitSignal(saver.open_failed) as failed:
         saver.open_project(bad)
     assert "bad.limn" in failed.args[0]
     with saved(qtbot, saver):
         saver.record(paint(annotation, 30, 30))
-    with qtbot.waitSignal(saver.finished, timeout=20_000):
+    with qtbot.waitSignal(saver.finished):
         saver.shutdown()
     (path,) = recovery_dir().glob("*.limn")
     again, _ = reopened(path)

@@ -21,6 +21,7 @@ from app.document import Document
 from app.layers import LABEL_OPACITY, PREDICTION_BLACK
 from app.loader import LoadedPlane
 from app.viewport import Viewport
+from tests.patience import PATIENCE
 from unet_core.annotation import ClassInfo
 from unet_core.stack import PlaneIndex, Stack, open_stack
 from unet_core.tiling import Rect
@@ -160,7 +161,7 @@ def test_mouse_and_picture_agree_on_screens_of_other_pixel_ratios(ratio: str) ->
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["ratio", str(float(ratio)), "checked", "40"]
@@ -768,6 +769,6 @@ with tempfile.TemporaryDirectory() as folder:
         env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")

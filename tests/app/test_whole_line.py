@@ -23,7 +23,9 @@ from unet_core.intensity import intensity_range
 from unet_core.model import Model
 from unet_core.stack import PlaneIndex, open_stack
 
-WAIT = 300_000
+WAIT = 1_800_000
+"""Whole stacks take their time, all the more on a loaded machine."""
+pytestmark = pytest.mark.timeout(3600)
 DIAMETER = 7
 
 
@@ -149,7 +151,7 @@ def bundled_mask(scene: Scene) -> np.ndarray:
         pixels, ranges = stack.plane(*scene.plane), intensity_range(stack)
         import torch
 
-        return predict_plane(model, pixels, ranges, torch.device("cpu"))[0] >= 0.5
+        return predict_plane(model, pixels, ranges, torch.device("cpu")).probabilities[0] >= 0.5
 
 
 def shown_mask(window: MainWindow) -> np.ndarray:
@@ -177,9 +179,10 @@ def compare_with_the_command_line(user: User, scene: Scene, folder: Path) -> Non
         assert np.array_equal(line, tifffile.imread(path)), what
 
 
-def walk_the_line(user: User, scene: Scene, folder: Path, *, seconds=None, steps=None) -> None:
+def walk_the_line(user: User, scene: Scene, folder: Path, steps: int, *, small: bool) -> None:
+    """`steps` and no seconds: a slow machine is to learn as much as a fast one."""
     window = user.window
-    window.engine.training_seconds, window.engine.training_steps = seconds, steps
+    window.engine.training_seconds, window.engine.training_steps = None, steps
     user.drop(scene.path)
     user.go_to(scene.plane)
     before = bundled_mask(scene)
@@ -212,7 +215,7 @@ def walk_the_line(user: User, scene: Scene, folder: Path, *, seconds=None, steps
         user.press(Qt.Key.Key_Equal)
     assert slider.value() > 128
     assert shown_mask(window).sum() < overlay.sum()
-    if steps is not None:  # once is enough: whole stacks take their time
+    if small:  # once is enough: whole stacks take their time
         strict = tifffile.imread(user.export("classes", folder / "strict.tif"))
         assert (strict == 2).sum() < (tifffile.imread(folder / "classes.tif") == 2).sum()
     for _ in range(5):
@@ -222,18 +225,16 @@ def walk_the_line(user: User, scene: Scene, folder: Path, *, seconds=None, steps
 
 
 def test_on_an_image_that_the_test_makes(user, made_scene, tmp_path):
-    walk_the_line(user, made_scene, tmp_path, steps=14)
+    walk_the_line(user, made_scene, tmp_path, 14, small=True)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_on_a_real_time_lapse(user, shared_data, tmp_path):
     scene = real_scene(shared_data / "phc_u373" / "timelapse", "T", PlaneIndex(0, 0))
-    walk_the_line(user, scene, tmp_path, seconds=20)
+    walk_the_line(user, scene, tmp_path, 40, small=False)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_on_a_real_stack_in_depth(user, shared_data, tmp_path):
     scene = real_scene(shared_data / "confocal3d_ovule_nuclei", "Z", PlaneIndex(0, 40))
-    walk_the_line(user, scene, tmp_path, seconds=20)
+    walk_the_line(user, scene, tmp_path, 40, small=False)

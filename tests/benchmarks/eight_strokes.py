@@ -63,7 +63,9 @@ class Plane:
     def predicted(self, model: Model) -> np.ndarray:
         """Foreground (Y, X) bool at a threshold of 0.5."""
         pixels = self.stack.plane(*self.index)
-        return predict_plane(model, pixels, intensity_range(self.stack), CPU)[0] >= 0.5
+        return (
+            predict_plane(model, pixels, intensity_range(self.stack), CPU).probabilities[0] >= 0.5
+        )
 
 
 def planes_of(folder: Path, is_cell: Callable[[np.ndarray], np.ndarray], count: int) -> list[Plane]:

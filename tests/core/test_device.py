@@ -3,7 +3,18 @@
 import pytest
 import torch
 
-from unet_core.device import DeviceError, choose_device, describe, prepare_thread, worker_threads
+from unet_core.device import (
+    DeviceError,
+    choose_device,
+    describe,
+    is_out_of_memory,
+    multiplies_bfloat16,
+    prediction_dtype,
+    prepare_thread,
+    release,
+    training_dtype,
+    worker_threads,
+)
 
 
 def test_cpu_is_always_there_and_described_in_words():
@@ -24,16 +35,39 @@ def test_one_core_is_left_to_the_window():
     assert torch.get_num_threads() == worker_threads() >= 1
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_the_gpu_agrees_with_the_cpu():
-    import numpy as np
+def test_precision_follows_the_processor(monkeypatch):
+    cpu = torch.device("cpu")
+    for able in ({"amx_bf16": True}, {"avx512_bf16": True, "amx_bf16": False}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        multiplies_bfloat16.cache_clear()
+        assert training_dtype(cpu) == prediction_dtype(cpu) == torch.bfloat16
+        assert "bfloat16" in describe(cpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
+    multiplies_bfloat16.cache_clear()
+    assert training_dtype(cpu) is None
+    assert prediction_dtype(cpu) == torch.float32
+    assert "float32" in describe(cpu)
+    monkeypatch.undo()
+    multiplies_bfloat16.cache_clear()
 
-    from unet_core.inference import predict_plane
-    from unet_core.model import Model
 
-    plane = np.random.default_rng(0).integers(0, 255, (1, 300, 500)).astype(np.uint8)
-    ranges = np.array([[0, 255]], np.float32)
-    on_cpu = predict_plane(Model.bundled(), plane, ranges, torch.device("cpu"))
-    on_gpu = predict_plane(Model.bundled(), plane, ranges, torch.device("cuda:0"))
-    assert np.abs(on_cpu - on_gpu).max() < 5e-3
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:115] . DefaultCPUAllocator: not enough"),
+            True,
+        ),
+        (MemoryError(), True),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_failures(error, expected):
+    assert is_out_of_memory(error) is expected
+
+
+def test_giving_memory_back_is_possible_on_every_device():
+    release(torch.device("cpu"))

@@ -7,7 +7,7 @@ import torch
 from tests.synthetic import make_stack, write_imagej
 from unet_core import live
 from unet_core.annotation import DEFAULT_CLASSES
-from unet_core.inference import display_maps, predict_plane
+from unet_core.inference import Predictor, display_maps, predict_plane
 from unet_core.intensity import intensity_range
 from unet_core.live import LivePrediction, PredictedTile
 from unet_core.model import Model
@@ -15,6 +15,7 @@ from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
 
 CPU = torch.device("cpu")
+MODEL = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=1)
 FIRST, SECOND = PlaneIndex(0, 0), PlaneIndex(0, 1)
 ALL = Rect(0, 0, 200, 200)
 
@@ -39,22 +40,26 @@ def drain(prediction: LivePrediction) -> int:
 def test_the_view_is_covered_and_shows_the_prediction(scene):
     stack, tiles, prediction = scene
     assert not prediction.step(), "without a model and a view there is nothing to do"
-    model = Model.bundled()
-    prediction.show(model)
+    prediction.show(MODEL)
     prediction.look_at(SECOND, ALL)
     drain(prediction)
     assert prediction.idle
-    expected = display_maps(predict_plane(model, stack.plane(0, 1), intensity_range(stack), CPU))
+    whole = predict_plane(MODEL, stack.plane(0, 1), intensity_range(stack), CPU)
+    expected = display_maps(whole.probabilities)
     shown = np.zeros_like(expected)
+    inside = np.zeros((200, 200))
     for tile in tiles:
         assert tile.plane == SECOND
         shown[:, *tile.rect.slices] = tile.maps
-    assert np.abs(shown.astype(int) - expected).max() <= 1
+        inside[tile.rect.slices] = tile.interior
+    # Tiles of other sizes add up in another order, in bfloat16 where that is fast.
+    assert np.abs(shown.astype(int) - expected).max() <= 4
+    assert np.abs(inside - 255 * whole.interior).max() <= 4
 
 
 def test_a_new_view_replaces_the_old_one(scene):
     _, tiles, prediction = scene
-    prediction.show(Model.bundled())
+    prediction.show(MODEL)
     prediction.look_at(FIRST, ALL)
     prediction.step()
     prediction.look_at(SECOND, Rect(150, 150, 10, 10))
@@ -64,10 +69,10 @@ def test_a_new_view_replaces_the_old_one(scene):
 
 def test_going_back_costs_no_network(scene, monkeypatch):
     _, tiles, prediction = scene
-    prediction.show(Model.bundled())
+    prediction.show(MODEL)
     prediction.look_at(FIRST, ALL)
     drain(prediction)
-    monkeypatch.setattr(live, "predict_tile", None)  # would fail if it were called
+    monkeypatch.setattr(Predictor, "tile", None)  # would fail if it were called
     count = len(tiles)
     prediction.look_at(FIRST, ALL)
     drain(prediction)
@@ -77,7 +82,7 @@ def test_going_back_costs_no_network(scene, monkeypatch):
 def test_new_weights_predict_anew_and_count_up(scene):
     _, tiles, prediction = scene
     prediction.look_at(FIRST, Rect(0, 0, 20, 20))
-    prediction.show(Model.bundled())
+    prediction.show(MODEL)
     drain(prediction)
     prediction.show(Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0))
     drain(prediction)
@@ -89,7 +94,7 @@ def test_new_weights_predict_anew_and_count_up(scene):
 def test_memory_is_bounded(scene, monkeypatch):
     _, _, prediction = scene
     monkeypatch.setattr(live, "CACHE_BYTES", 3 * 64 * 64)
-    prediction.show(Model.bundled())
+    prediction.show(MODEL)
     for plane in (FIRST, SECOND):
         prediction.look_at(plane, ALL)
         drain(prediction)

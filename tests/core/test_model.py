@@ -18,7 +18,7 @@ THREE = (*DEFAULT_CLASSES, ClassInfo("débris", "#009e73"))
 def predict(model: Model, channels: int) -> np.ndarray:
     plane = np.random.default_rng(0).random((1, 40, 50)).astype(np.float32)
     ranges = np.array([[0, 1]] * channels, np.float32)
-    return predict_plane(model, np.repeat(plane, channels, axis=0), ranges, CPU)
+    return predict_plane(model, np.repeat(plane, channels, axis=0), ranges, CPU).probabilities
 
 
 def test_saved_and_loaded_is_the_same_model(tmp_path):

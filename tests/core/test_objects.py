@@ -11,6 +11,7 @@ from unet_core.objects import (
     ObjectNumbers,
     classes_of_objects,
     count_objects,
+    interior_target,
     label_plane,
     measure,
 )
@@ -77,6 +78,46 @@ def test_touching_cells_get_a_line_of_background():
     assert (classes[2:7, 1:5] == 2).all()
     assert (classes[8] == 0).all(), "unlabelled stays unlabelled"
     assert label_plane(classes).max() == 2
+
+
+def disc(shape, y, x, radius):
+    rows, columns = np.indices(shape)
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+def test_interior_target_is_1_in_the_middle_of_every_object_and_falls_to_its_border():
+    objects = np.zeros((60, 90), np.uint16)
+    objects[disc(objects.shape, 30, 25, 20)] = 7
+    objects[disc(objects.shape, 30, 52, 7)] = 60_000  # touches the large one
+    objects[10, 70:80] = 3  # one pixel wide
+    interior = interior_target(objects)
+    assert interior.dtype == np.float32
+    assert not interior[objects == 0].any()
+    for y, x in ((30, 25), (30, 52), (10, 75)):
+        assert interior[y, x] == 1
+    assert interior[30, 44:47].max() < 0.2, "low on both sides of the line between touching cells"
+    along = interior[30, 25:45]
+    assert (np.diff(along) < 0).all()
+    assert along[10] == pytest.approx(0.5, abs=0.05), "linear in the distance"
+
+
+@given(seed=st.integers(0, 9999))
+@settings(max_examples=25)
+def test_interior_target_knows_each_object_by_itself(seed):
+    """Equal to what each object alone gives, whatever its number, and in 0…1."""
+    random = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(random.normal(size=(40, 50)), 3)
+    objects = np.digitize(noise, [-0.05, 0, 0.05]) * 2**40
+    interior = interior_target(objects)
+    assert 0 <= interior.min() <= interior.max() <= 1
+    for value in set(np.unique(objects)) - {0}:
+        own = objects == value
+        assert np.allclose(interior[own], interior_target(own.astype(np.uint8))[own])
+
+
+def test_interior_target_of_a_plane_without_borders():
+    assert not interior_target(np.zeros((8, 9), np.int32)).any()
+    assert (interior_target(np.full((8, 9), 5)) == 1).all()
 
 
 def rows_of(path, numbers, name="cells.tif"):

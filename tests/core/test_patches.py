@@ -1,5 +1,7 @@
 """Patches: taken around labels, classes in turn, image and labels moved together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,10 +39,10 @@ def test_every_patch_has_labelled_pixels_to_learn_from():
     data = TrainingSet([region(labels)])
     random = np.random.default_rng(0)
     for _ in range(20):
-        images, drawn = draw_batch(data, batch=4, size=96, random=random)
-        assert images.shape == (4, 1, 96, 96)
-        assert drawn.dtype == torch.int64
-        assert (drawn > 0).flatten(1).any(dim=1).all()
+        drawn = draw_batch(data, batch=4, size=96, random=random)
+        assert drawn.images.shape == (4, 1, 96, 96)
+        assert drawn.labels.dtype == torch.int64
+        assert (drawn.labels > 0).flatten(1).any(dim=1).all()
 
 
 def test_image_and_labels_are_moved_together():
@@ -52,14 +54,91 @@ def test_image_and_labels_are_moved_together():
     for seed in range(10):
         moved, drawn = augment(
             torch.from_numpy(image),
-            torch.from_numpy(labels),
+            torch.from_numpy(labels[:, None].astype(np.float32)),
             size=120,
             random=np.random.default_rng(seed),
             how=plain,
         )
         inside = moved[0, 0] > 0.5
         assert drawn.sum() > 100
-        assert (inside == (drawn[0] == 1)).float().mean() > 0.995
+        assert (inside == (drawn[0, 0] == 1)).float().mean() > 0.995
+
+
+def test_what_is_emphasised_moves_with_its_pixels():
+    labels = np.zeros((200, 200))
+    labels[20:180, 20:180] = 1
+    labels[90:110, 90:110] = 2
+    plain = region(labels)
+    weights = (plain.labels == 2).astype(np.float32) * 7
+    emphasised = replace(plain, emphasis=weights)
+    batch = draw_batch(
+        TrainingSet([plain, emphasised]), batch=8, size=64, random=np.random.default_rng(0)
+    )
+    of_cells = [e[mark == 2] for e, mark in zip(batch.emphasis, batch.labels, strict=True)]
+    assert any((e == 7).all() and len(e) for e in of_cells)
+    assert all((e == 0).all() or (e == 7).all() for e in of_cells)
+    assert (
+        draw_batch(TrainingSet([plain]), batch=1, size=64, random=np.random.default_rng(0)).emphasis
+        is None
+    )
+
+
+def strokes(count: int, value: int, left: int) -> np.ndarray:
+    """`count` short strokes of one class below each other."""
+    labels = np.zeros((40 * count + 20, 300))
+    for i in range(count):
+        labels[40 * i : 40 * i + 6, left : left + 30] = value
+    return labels
+
+
+def test_one_stroke_in_five_of_each_class_is_kept_aside():
+    labels = strokes(11, 1, 10) + strokes(11, 2, 100)
+    learned, aside = TrainingSet([region(labels)]).split()
+    kept = [stroke.value for stroke in aside.strokes]
+    assert (kept.count(1), kept.count(2)) == (2, 2)
+    assert len(learned.strokes) == 18
+    both = learned.regions[0].labels.astype(int) + aside.regions[0].labels
+    assert np.array_equal(both, labels), "every pixel is on one side"
+
+
+def test_what_is_kept_aside_stays_so_when_more_is_painted():
+    fewer = strokes(10, 1, 10) + strokes(10, 2, 100)
+    more = fewer + 0
+    more[30:36, 200:230], more[70:76, 200:230] = 1, 2
+    _, aside = TrainingSet([region(fewer)]).split()
+    _, later = TrainingSet([region(more)]).split()
+    stayed = {stroke.place for stroke in aside.strokes} & {s.place for s in later.strokes}
+    assert len(stayed) >= 3
+
+
+def test_too_few_strokes_are_all_learned():
+    data = TrainingSet([region(strokes(9, 1, 10))])
+    learned, aside = data.split()
+    assert aside is not None and len(aside.strokes) == 1
+    few = TrainingSet([region(strokes(4, 1, 10) + strokes(4, 2, 100))])
+    assert few.split() == (few, None)
+
+
+def test_a_large_area_counts_as_several_strokes():
+    labels = np.ones((600, 700))
+    assert len(TrainingSet([region(labels)]).strokes) == 5 * 6
+
+
+def test_new_strokes_are_drawn_more_often():
+    fewer = strokes(8, 1, 10)
+    more = fewer + 0
+    more[0:6, 200:230] = 1
+    data = TrainingSet([region(more)])
+    before = [x > 150 for _, _, x in data.draw_centres(3000, np.random.default_rng(0))]
+    data.prefer_what_is_not_in(TrainingSet([region(fewer)]))
+    after = [x > 150 for _, _, x in data.draw_centres(3000, np.random.default_rng(0))]
+    assert sum(after) > 1.8 * sum(before) > 0
+
+
+def test_images_take_turns_however_much_is_painted_on_each():
+    data = TrainingSet([region(strokes(20, 1, 10)), region(strokes(2, 1, 10))])
+    regions = [number for number, _, _ in data.draw_centres(2000, np.random.default_rng(0))]
+    assert 850 < regions.count(1) < 1150
 
 
 def test_only_the_labelled_part_of_a_plane_is_kept(tmp_path):
@@ -89,14 +168,14 @@ def test_the_same_seed_draws_the_same_batch():
     one = draw_batch(data, batch=4, size=64, random=np.random.default_rng(5))
     other = draw_batch(data, batch=4, size=64, random=np.random.default_rng(5))
     different = draw_batch(data, batch=4, size=64, random=np.random.default_rng(6))
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert not torch.equal(one[1], different[1])
+    assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    assert not torch.equal(one.labels, different.labels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strong_augmentation_stays_in_range(channels):
     images = torch.rand(3, channels, 200, 200)
-    labels = torch.ones(3, 200, 200, dtype=torch.uint8)
+    labels = torch.ones(3, 1, 200, 200)
     strong = Augmentation(
         scale=2, elastic=8, contrast=0.4, gamma=1.8, noise=0.2, blur=1, invert=0.5, shading=0.3
     )

@@ -98,19 +98,17 @@ def test_kill_9_loses_no_acknowledged_edit(path):
     Project.create(path, SHAPE).close()
     with Project.open(path) as project:
         memory = project.load()
-    acknowledged = 0
     for seed in range(10):
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.core.paint_forever", str(path), str(seed)],
             cwd=ROOT, stdout=subprocess.PIPE,
         )  # fmt: skip
         with child:
-            first = child.stdout.readline()
-            time.sleep(rng.uniform(0, 0.15))
+            lines = [child.stdout.readline() for _ in range(rng.randrange(1, 12))]
+            time.sleep(rng.uniform(0, 0.02))  # somewhere in the middle of the next edits
             child.kill()
-            steps = (first + child.stdout.read()).count(b"saved\n")
-        assert steps > 0
-        acknowledged += steps
+            steps = b"".join([*lines, child.stdout.read()]).count(b"saved\n")
+        assert steps >= len(lines)
         steps_taken = random.Random(seed)
         for _ in range(steps):
             random_step(*memory, steps_taken)
@@ -122,7 +120,6 @@ def test_kill_9_loses_no_acknowledged_edit(path):
         assert_same_work(now, memory)
         with Project.open(path) as project:
             memory = project.load()
-    assert acknowledged > 20
 
 
 def test_the_second_opener_gets_a_sentence(path):

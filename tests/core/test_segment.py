@@ -6,10 +6,9 @@ import tifffile
 import torch
 
 from tests.synthetic import make_stack, write_imagej
-from unet_core import segment as segment_module
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.export import ExportError
-from unet_core.inference import classes_at, predict_plane
+from unet_core.inference import Prediction, Predictor, classes_at, predict_plane
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
 from unet_core.objects import label_plane
@@ -52,7 +51,8 @@ def test_the_three_masks_agree_with_each_other_and_with_the_prediction(stack, tm
             assert written.pixel_size == pytest.approx(stack.pixel_size)
         seen = set()
         for plane in stack.planes():
-            expected = predict_plane(model, stack.plane(*plane), intensity_range(stack), CPU)
+            pixels = stack.plane(*plane)
+            expected = predict_plane(model, pixels, intensity_range(stack), CPU).probabilities
             assert np.array_equal(probability.plane(*plane), expected)
             values = classes.plane(*plane)[0]
             assert np.array_equal(values, classes_at(expected, 0.5))
@@ -125,10 +125,11 @@ def test_many_objects_do_not_overflow(tmp_path, monkeypatch):
     path = write_imagej(tmp_path / "c.tif", np.zeros((side, side), np.uint8), "YX")
     board = np.indices((side, side)).sum(axis=0) % 2
 
-    def checkerboard(model, plane, ranges, tile, device):
-        return board[None][:, *tile.core.slices].astype(np.float32)
+    def checkerboard(predictor, work, ranges):
+        for _, tile in work:
+            yield Prediction(board[None][:, *tile.core.slices].astype(np.float32), None)
 
-    monkeypatch.setattr(segment_module, "predict_tile", checkerboard)
+    monkeypatch.setattr(Predictor, "each", checkerboard)
     with open_stack(path) as stack:
         targets, count = run(Model.bundled(), stack, tmp_path, ("objects",), min_size=0)
     written = tifffile.imread(targets["objects"])

@@ -82,10 +82,10 @@ def test_eight_strokes_improve_clearly_on_the_bundled_weights():
     data, image, mask = data_of()
     ranges = data.regions[0].ranges
     bundled = Model.bundled()
-    predicted = predict_plane(bundled, image, ranges, CPU)[0] >= 0.5
+    predicted = predict_plane(bundled, image, ranges, CPU).probabilities[0] >= 0.5
     data, *_ = data_of(predicted=predicted)
     *_, last = fit(bundled, data, device=CPU, seed=0, steps=12)
-    after = dice(predict_plane(last.model, image, ranges, CPU)[0] >= 0.5, mask)
+    after = dice(predict_plane(last.model, image, ranges, CPU).probabilities[0] >= 0.5, mask)
     assert after > dice(predicted, mask) + 0.05
     assert after > 0.75
     assert last.step == 12
@@ -115,7 +115,7 @@ def test_stopping_keeps_what_the_reports_showed():
     data, *_ = data_of()
     asked = list(fit(Model.bundled(), data, device=CPU, seed=4, steps=3))[-1].model
     running = fit(Model.bundled(), data, device=CPU, seed=4, seconds=1000)
-    *_, report = itertools.islice(running, 3)
+    *_, report = itertools.islice(running, 1 + 3)  # the first is the instant answer
     running.close()
     for a, b in zip(
         asked.network.state_dict().values(), report.model.network.state_dict().values(), strict=True
@@ -123,14 +123,14 @@ def test_stopping_keeps_what_the_reports_showed():
         assert torch.equal(a, b)
 
 
-def test_seconds_are_an_upper_limit():
+def test_seconds_are_an_upper_limit(monkeypatch):
+    """By a clock of the test's own, 0.3 s later at each look: no machine is too slow for it."""
+    clock = itertools.count(100, 0.3)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     data, *_ = data_of()
-    fitting = fit(Model.bundled(), data, device=CPU, seconds=4)
-    next(fitting)
-    began = time.monotonic()
-    for report in fitting:
-        assert report.eta >= 0
-    assert time.monotonic() - began < 4.5
+    reports = list(fit(Model.bundled(), data, device=CPU, seconds=4))
+    assert all(report.eta >= 0 for report in reports)
+    assert 3 < reports[-1].elapsed <= 4
 
 
 def test_newer_labels_are_taken_in_between_two_steps():
@@ -141,7 +141,7 @@ def test_newer_labels_are_taken_in_between_two_steps():
     fitting = fit(Model.bundled(), nonsense, device=CPU, seed=0, steps=4)
     next(fitting)
     report = fitting.send(data)
-    assert report.step == 2
+    assert report.step == 1
     assert report.model.provenance["labelled_pixels"] == {
         str(value): n for value, n in data.pixel_counts().items()
     }

@@ -1,0 +1,92 @@
+"""The one place where the benchmark calls Limn's engine; what it measures is decided elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tests.benchmarks.answer import Answer, Clock, Predictor
+from tests.benchmarks.forest import connected_objects
+from unet_core.inference import DEFAULT_THRESHOLD, classes_at, foreground, predict_plane
+from unet_core.model import DEFAULT_CLASSES, Model
+from unet_core.networks import BUNDLED
+from unet_core.patches import Region, TrainingSet
+from unet_core.training import TrainingReport, fit
+
+CPU = torch.device("cpu")
+
+
+def instant(images: list[np.ndarray], labels: list[np.ndarray]) -> Answer:
+    """What Limn shows at once. There is no instant answer yet: the bundled weights as they are."""
+    return bundled(images, labels)
+
+
+def bundled(images: list[np.ndarray], labels: list[np.ndarray]) -> Answer:
+    """The bundled weights; the labels are not looked at."""
+    began = time.monotonic()
+    predict = predictor(Model.bundled().adapted(images[0].shape[0]))
+    return Answer(predict, time.monotonic() - began)
+
+
+def finetune(
+    images: list[np.ndarray],
+    labels: list[np.ndarray],
+    seconds: Sequence[float] = (2, 5, 15, 30, 60),
+    seed: int = 0,
+    scratch: bool = False,
+    clock: Clock = time.monotonic,
+) -> dict[float, Answer]:
+    """One training run, looked at when each of `seconds` has passed by `clock`.
+
+    `images` are `(C, Y, X)` float32 with intensity range 0…1, `labels` `(Y, X)` uint8:
+    0 unlabelled, 1 background, 2 cell. From the bundled weights, or from random ones.
+    """
+    channels = images[0].shape[0]
+    if scratch:
+        start = Model.fresh(BUNDLED, channels, DEFAULT_CLASSES, seed)
+    else:
+        start = Model.bundled().adapted(channels)
+    data = TrainingSet(
+        [
+            Region(image, marked, _ranges(channels))
+            for image, marked in zip(images, labels, strict=True)
+        ]
+    )
+    threads = torch.get_num_threads()
+    waiting = sorted(seconds)
+    answers: dict[float, Answer] = {}
+    began = clock()
+    for report in fit(start, data, device=CPU, seed=seed):
+        torch.set_num_threads(threads)  # training sets out with as many as the window leaves it
+        elapsed = clock() - began
+        while waiting and elapsed >= waiting[0]:
+            answers[waiting.pop(0)] = _answer(report, elapsed)
+        if not waiting:
+            break
+    for mark in waiting:  # training has ended by itself
+        answers[mark] = _answer(report, elapsed)
+    return answers
+
+
+def _answer(report: TrainingReport, elapsed: float) -> Answer:
+    """What the averaged weights say after this step."""
+    return Answer(predictor(report.model.copy()), elapsed, report.step)
+
+
+def predictor(model: Model) -> Predictor:
+    """Probability of the foreground, and connected objects of at least the size that Limn keeps."""
+
+    def predict(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        probabilities = predict_plane(model, image, _ranges(model.channels), CPU).probabilities
+        cells = classes_at(probabilities, DEFAULT_THRESHOLD) > 1
+        return foreground(probabilities), connected_objects(cells)
+
+    return predict
+
+
+def _ranges(channels: int) -> np.ndarray:
+    """The cases are normalised already."""
+    return np.tile(np.array([0, 1], np.float32), (channels, 1))

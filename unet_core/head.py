@@ -1,0 +1,224 @@
+"""The instant answer: a linear head on frozen features, fitted to the strokes in closed form.
+
+Ridge regression, one class against the rest (Bertinetto et al., ICLR 2019, section 3.2, use it
+inside of training; so does our pretraining). Classes weigh the same, however much is painted of
+each. What the pretrained network calls a cell comes in as one more feature, free of the penalty:
+where the strokes agree with it, it is taken over, else it is turned down or around.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from unet_core.model import Model
+from unet_core.networks import UNet, place
+from unet_core.patches import Stroke, TrainingSet, window_of
+from unet_core.validation import chosen_strokes
+
+MOST_STROKES = 32
+"""Strokes of a class that the head is fitted to, at most."""
+
+PRIOR_PENALTY = 0.01
+"""Penalty of the prior's coefficient and of the bias, as a share of the features'."""
+
+
+def solve(
+    features: Tensor, targets: Tensor, weights: Tensor, prior: Tensor, ridge: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Coefficients of the weighted ridge regression; differentiable in every argument.
+
+    Parameters
+    ----------
+    features
+        `(n, F)` float32.
+    targets
+        `(n, K)`: 1 for the pixel's class, -1 for the others.
+    weights
+        `(n,)`, sum 1.
+    prior
+        `(F + 1,)`: weights and bias of the pretrained cell logit.
+    ridge
+        The penalty of the features' coefficients, above 0; the data term is a weighted mean.
+
+    Returns
+    -------
+    Weights `(K, F)` and biases `(K,)` of the targets' estimates, the prior's share worked in.
+
+    """
+    known = features @ prior[:-1] + prior[-1]
+    scale = known.detach().square().mean().sqrt().clamp_min(1e-3)
+    ones = torch.ones_like(known)
+    columns = torch.cat((features, (known / scale)[:, None], ones[:, None]), dim=1)
+    penalty = torch.cat((ridge.expand(features.shape[1]), (PRIOR_PENALTY * ridge).expand(2)))
+    weighted = columns * weights[:, None]
+    solution = torch.linalg.solve(
+        weighted.T @ columns + torch.diag(penalty), weighted.T @ targets
+    )  # (F + 2, K)
+    share = solution[-2] / scale
+    return solution[:-2].T + share[:, None] * prior[:-1], solution[-1] + share * prior[-1]
+
+
+def one_against_rest(classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Targets `(n, K)` and weights `(n,)` of class indices `(n,)`: each class weighs the same."""
+    chosen = functional.one_hot(classes, count).float()
+    pixels = chosen.sum(dim=0)
+    weights = (chosen / (pixels.clamp_min(1) * (pixels > 0).sum())).sum(dim=1)
+    return 2 * chosen - 1, weights
+
+
+def penalty_of(network: UNet) -> Tensor:
+    """The penalty that pretraining has found best for this network's features."""
+    return functional.softplus(network.ridge - 3)
+
+
+@torch.no_grad()
+def fit_head(network: UNet, features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights `(K, F)` and biases `(K,)` for `network.head`, fitted to labelled pixels.
+
+    Parameters
+    ----------
+    network
+        Its present head is the prior: class 0 against the rest.
+    features
+        `(n, F)` float32, of `network.features` at the labelled pixels.
+    classes
+        `(n,)` int64 class indices, 0 = background. A class without pixels keeps its present
+        weights.
+
+    """
+    count = network.head.out_channels
+    weight, bias = network.head.weight[:, :, 0, 0], network.head.bias
+    assert bias is not None
+    prior = torch.cat((weight[1:].mean(dim=0) - weight[0], (bias[1:].mean() - bias[0])[None]))
+    targets, weights = one_against_rest(classes, count)
+    fitted, fitted_bias = solve(features, targets, weights, prior, penalty_of(network))
+    painted = torch.bincount(classes, minlength=count) > 0
+    sharpness = functional.softplus(network.sharpness)
+    return (
+        torch.where(painted[:, None], sharpness * fitted, weight),
+        torch.where(painted, sharpness * fitted_bias, bias),
+    )
+
+
+FOLDS = 4
+"""Parts in which the strokes are left out in turn to see how well a head does without them."""
+MEAN_PREFERRED = 0.9
+"""A single channel is looked at instead of the mean of all where it leaves less than this share
+of the error."""
+
+
+@torch.no_grad()
+def see_best_channel(model: Model, data: TrainingSet, device: torch.device) -> Model:
+    """`model`, or a copy that looks at one channel only, where the strokes call for that.
+
+    `model` must see the mean of its channels, as `Model.adapted` has made it. In one channel cells
+    may be plain to see that the mean of all hides; which one, the strokes tell: a head is fitted
+    to each, and judged on strokes that were left out.
+    """
+    if model.channels == 1 or not isinstance(model.network, UNet):
+        return model
+    network = place(model.adapted(1).network, device).eval()
+    assert isinstance(network, UNet)
+    strokes = chosen_strokes(data, MOST_STROKES // 5)
+    windows = [window_of(data, stroke, network) for stroke in strokes]
+    errors = []
+    for channel in range(-1, model.channels):
+        features = []
+        for window in windows:
+            image = window.image[:, channel : channel + 1]
+            if channel < 0:
+                image = window.image.mean(dim=1, keepdim=True)
+            features.append(_features_at(network, image.to(device), window.pixels))
+        errors.append(_error_left_out(network, features, [s.value - 1 for s in strokes]))
+    best = int(np.argmin(errors[1:]))
+    if errors[1 + best] >= MEAN_PREFERRED * errors[0]:
+        return model
+    return model.seeing([float(c == best) for c in range(model.channels)])
+
+
+def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -> float:
+    """Mean squared error of heads on strokes that they were not fitted to.
+
+    `features` are `(n, F)` for each stroke, `classes` the index of each stroke's class.
+    """
+    count = network.head.out_channels
+    nothing = features[0].new_zeros(network.feature_count + 1)
+    fold = np.zeros(len(classes), int)
+    for value in set(classes):  # each fold leaves out strokes of every class
+        own = np.flatnonzero(np.array(classes) == value)
+        fold[own] = np.arange(len(own)) % FOLDS
+    total = 0.0
+    for left_out in range(FOLDS):
+        parts = [np.flatnonzero(part).tolist() for part in (fold != left_out, fold == left_out)]
+        if len({classes[i] for i in parts[0]}) < 2 or not parts[1]:
+            continue
+        joined = [
+            (
+                torch.cat([features[i] for i in part]),
+                torch.cat([torch.full((len(features[i]),), classes[i]) for i in part]),
+            )
+            for part in parts
+        ]
+        targets, weights = one_against_rest(joined[0][1].to(features[0].device), count)
+        weight, bias = solve(joined[0][0], targets, weights, nothing, penalty_of(network))
+        wanted, shares = one_against_rest(joined[1][1].to(features[0].device), count)
+        error = (joined[1][0] @ weight.T + bias - wanted).square().mean(dim=1)
+        total += float((error * shares).sum())
+    return total
+
+
+def _features_at(network: UNet, image: Tensor, pixels: NDArray[np.intp]) -> Tensor:
+    """Features `(n, F)` of pixels `(n, 2)` of an image `(1, C, Y, X)` on the network's device."""
+    rows, columns = (torch.from_numpy(axis).to(image.device) for axis in pixels.T)
+    return network.features_at(network.levels(image), rows, columns)
+
+
+class InstantHead:
+    """Fits heads to one model's features, again and again as strokes are added.
+
+    The features under a stroke are computed once: each new stroke costs its own surroundings only.
+    """
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self._network = place(deepcopy(model.network), device).eval()
+        self._device = device
+        self._known: dict[tuple[int, int], Tensor] = {}
+
+    @torch.no_grad()
+    def fit(self, data: TrainingSet, *, into: Model) -> None:
+        """Give `into`, which has the same features, a head fitted to `data`.
+
+        Networks without such features keep the head they have.
+        """
+        if not isinstance(self._network, UNet):
+            return
+        strokes = chosen_strokes(data, MOST_STROKES)
+        wanted = {(stroke.place, len(stroke.pixels)): stroke for stroke in strokes}
+        self._known = {key: self._known[key] for key in wanted.keys() & self._known.keys()}
+        for key, stroke in wanted.items():
+            if key not in self._known:
+                self._known[key] = self._features(data, stroke)
+        features = torch.cat([self._known[key] for key in wanted])
+        classes = torch.cat(
+            [
+                torch.full((len(self._known[key]),), stroke.value - 1)
+                for key, stroke in wanted.items()
+            ]
+        ).to(self._device)
+        weight, bias = fit_head(self._network, features, classes)
+        head = into.network.head
+        assert head.bias is not None
+        head.weight.copy_(weight[:, :, None, None])
+        head.bias.copy_(bias)
+
+    def _features(self, data: TrainingSet, stroke: Stroke) -> Tensor:
+        """Features `(n, F)` of the stroke's pixels."""
+        assert isinstance(self._network, UNet)
+        window = window_of(data, stroke, self._network)
+        return _features_at(self._network, window.image.to(self._device), window.pixels)

@@ -9,13 +9,20 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
 from app.sentences import known_sentence
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from unet_core.patches import Region
+    from unet_core.recipe import Recipe
 
 COMMANDS = ("train", "predict", "measure", "info")
 
@@ -42,6 +49,10 @@ def main(arguments: Sequence[str]) -> int:
             raise
         return _complain(known)
     return 0
+
+
+def _say(sentence: str) -> None:
+    tqdm.write(f"limn: {sentence}", file=sys.stderr)
 
 
 def _complain(sentence: str) -> int:
@@ -120,7 +131,11 @@ def _add_train(commands: Any) -> None:
         help="objects: 0 unlabelled, 1 background, 2… one number per cell, all of one class",
     )
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--seconds", type=_positive, help="longest training time (default: 30)")
+    limit.add_argument(
+        "--seconds",
+        type=_positive,
+        help="longest training time (default: 60); ends earlier when nothing gets better any more",
+    )
     limit.add_argument("--steps", type=_count, help="number of optimiser steps")
     parser.add_argument("--seed", type=_seed, default=0, help="of all random choices (default: 0)")
     _add_device(parser)
@@ -259,14 +274,15 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     from unet_core.model import Model
     from unet_core.objects import classes_of_objects
     from unet_core.patches import TrainingSet
-    from unet_core.stack import open_stack
+    from unet_core.stack import PlaneIndex, open_stack
     from unet_core.training import TrainingError, fit
 
     device = choose_device(options.device)
     _check_out(options.out, *(path for pair in options.pair for path in pair))
     if options.network and options.start != "scratch":
         raise TrainingError("--network goes with --from scratch: a model brings its own network.")
-    regions = []
+    regions: list[Region] = []
+    objects: list[NDArray[Any]] = []  # for each region the plane that it was cut from
     channels = pixel_size = None
     for image, labels in options.pair:
         with open_stack(image) as stack:
@@ -275,7 +291,7 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
                     f"{image} has {stack.shape[2]} channels, the images before it {channels}."
                 )
             channels, pixel_size = stack.shape[2], stack.pixel_size
-            planes = read_labels(labels, stack)
+            numbered = planes = read_labels(labels, stack)
             if options.labels_are == "objects":
                 planes = {plane: classes_of_objects(p) for plane, p in planes.items()}
             if any(int(p.max()) > 255 for p in planes.values()):
@@ -286,7 +302,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
             annotation = Annotation.from_planes(shape, planes)
             if not planes:
                 raise ExportError(f"{labels} has no labels: all its pixels are 0.")
-            regions += TrainingSet.of(stack, annotation, intensity_range(stack)).regions
+            added = TrainingSet.of(stack, annotation, intensity_range(stack)).regions
+            regions += added
+            objects += [numbered[PlaneIndex(*region.origin[:2])] for region in added]
     data = TrainingSet(regions)
     if 1 not in data.values or len(data.values) < 2:
         names = ", ".join(str(pair[1]) for pair in options.pair)
@@ -305,7 +323,12 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
         if start.channels != channels or len(start.classes) < len(classes):
             start = start.adapted(channels, classes)
     start.pixel_size = pixel_size
-    seconds = options.seconds or (None if options.steps else 30.0)
+    if options.labels_are == "objects":
+        recipe = start.network.recipe
+        data = TrainingSet(
+            [_emphasised(*pair, recipe) for pair in zip(regions, objects, strict=True)]
+        )
+    seconds = options.seconds or (None if options.steps else 60.0)
     fitting = fit(
         start, data, device=device, seed=options.seed, steps=options.steps, seconds=seconds
     )
@@ -320,7 +343,18 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
             bar.set_postfix_str(f"step {report.step}, loss {report.loss:.3f}", refresh=False)
             bar.update(int(report.fraction * 1000) - bar.n)
     model.save(options.out)
+    print(report.verdict, file=sys.stderr)
     return {"model": str(options.out), **model.provenance}
+
+
+def _emphasised(region: Region, objects: NDArray[Any], recipe: Recipe) -> Region:
+    """`region` with the narrow gaps between its cells emphasised, see `border_weights`."""
+    from unet_core.border_weights import border_term
+
+    (y, x), (height, width) = region.origin[2:], region.labels.shape
+    # Of the whole plane: a cell beyond the region's edge has its part in it.
+    term = border_term(objects, recipe.border_weight, recipe.border_sigma)
+    return replace(region, emphasis=term[y : y + height, x : x + width])
 
 
 def _named_classes(count: int) -> tuple[Any, ...]:
@@ -369,6 +403,7 @@ def _predict(options: argparse.Namespace) -> dict[str, Any]:
                     outputs,
                     threshold=options.threshold,
                     min_size=min_size,
+                    say=_say,
                 ),
                 bar,
                 f"{image.name}: ",

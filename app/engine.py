@@ -2,7 +2,8 @@
 
 Training, live prediction and export take turns; none runs beside another, so nobody ever sees
 half-changed weights. While training runs, the same job predicts what is in view between two steps.
-torch is imported only inside jobs: the window is there before it.
+Before any training, each stroke is answered at once by a head fitted to all of them (see
+`unet_core.head`). torch is imported only inside jobs: the window is there before it.
 """
 
 from __future__ import annotations
@@ -29,15 +30,20 @@ from unet_core.tiling import Rect
 if TYPE_CHECKING:
     import torch
 
+    from unet_core.instant import InstantAnswer
     from unet_core.live import LivePrediction, PredictedTile
     from unet_core.model import Model
+    from unet_core.patches import TrainingSet
 
 logger = logging.getLogger(__name__)
 
 View = tuple[PlaneIndex, Rect]
 
-REFRESH_SECONDS = 1.0
-"""While training, what is in view is predicted anew with better weights this often."""
+FIRST_ANSWER_SECONDS = 1.0
+"""So long what is in view may be predicted before the first training step."""
+
+BUNDLED = "bundled"
+MODEL_FILE = "file"
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class TrainingProgress:
     fraction: float
     eta: float | None
     elapsed: float
+    verdict: str
+    """How well it does on strokes kept aside, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +85,32 @@ class Engine(QObject):
     """The weights or the classes have changed: what the overlay shows is of yesterday."""
     training_started = Signal()
     training_progress = Signal(object)
-    training_finished = Signal(str)
+    training_finished = Signal(str, bool)
+    """What has become of it, and whether it ended by itself: neither stopped nor failed."""
     model_trained = Signal(object)
     """The new Model, to be saved; never changed afterwards."""
     export_progress = Signal(object)
     export_finished = Signal(str, object)
     failed = Signal(str, str)
+    said = Signal(str)
+    """A sentence for the user while all goes on: memory is short, say."""
     busy_changed = Signal(str)
-    """"idle", "predicting", "training" or "exporting"."""
+    """"idle", "predicting", "training", "loading" or "exporting"."""
+    start_changed = Signal(str)
+    """What training begins with: `BUNDLED`, the name of a network, or `MODEL_FILE`."""
     device_found = Signal(str)
     finished = Signal()
     """After `shutdown()`: nothing runs any more."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.training_seconds: float | None = 30.0
+        self.training_seconds: float | None = 60.0
         self.training_steps: int | None = None
         self.seed = 0
         self.device_name = "auto"
         self.model: Model | None = None
-        """The session's model; None stands for the bundled one."""
+        """The session's model: trained here, or read from a file. None: there is none yet."""
+        self.start = BUNDLED
         self._stack: Stack | None = None
         self._ranges: NDArray[np.float32] = np.zeros((1, 2), np.float32)
         self._classes: tuple[ClassInfo, ...] = ()
@@ -108,24 +122,43 @@ class Engine(QObject):
         """Training or exporting that waits for the present job to end."""
         self._closing = False
         self._last_view: View | None = None
+        self._last_labels: Annotation | None = None
         self._exchange = _Exchange()
         # Touched by the running job only, and there is but one:
         self._device: torch.device | None = None
         self._prediction: LivePrediction | None = None
+        self._answering: InstantAnswer | None = None
+        self._answered: Annotation | None = None
+        """The labels to which `_instant` is the answer."""
+        self._instant: Model | None = None
         self._trained: Model | None = None
+        self._settled = False
 
     # --- what the window asks for --------------------------------------------------------------
 
     @property
     def busy(self) -> str:
-        """What runs now: "idle", "predicting", "training" or "exporting"."""
+        """What runs now: "idle", "predicting", "training", "loading" or "exporting"."""
         return self._busy
+
+    @property
+    def shown_model(self) -> Model | None:
+        """The model whose prediction is on show: the session's own, or the instant answer.
+
+        None: the bundled one, which knows nothing of the strokes.
+        """
+        return self.model or self._instant
+
+    @property
+    def labels_waiting(self) -> bool:
+        """Whether there are labels that no job has taken up."""
+        return self._exchange.labels.waiting
 
     def set_stack(self, stack: Stack | None, ranges: NDArray[np.float32] | None = None) -> None:
         """Another image: what was known of the former one is forgotten."""
         # At once: a job that still reads the former image must not get views of the new one.
         self._exchange = _Exchange()
-        self._last_view = None
+        self._last_view = self._last_labels = None
         self._after_job(lambda: self._take_stack(stack, ranges))
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
@@ -139,12 +172,22 @@ class Engine(QObject):
 
     def set_model(self, model: Model | None) -> None:
         """Go on with this model, None for the bundled one."""
+        scratch = model is not None and model.provenance.get("start") == "scratch"
+        start = model.network_name if model is not None and scratch else BUNDLED
+        self._after_job(lambda: self._take_model(model, start))
 
-        def take() -> None:
-            self.model = model
-            self._forget_prediction()
+    def begin_with(self, start: str | Path) -> None:
+        """Leave the session's model and begin anew.
 
-        self._after_job(take)
+        With `BUNDLED`; with the network of this name and random weights, which shows nothing until
+        it is trained; or with the model in a file, which is shown as it is.
+        """
+        if self._stack is None or self._occupied:
+            self.start_changed.emit(self.start)
+        elif isinstance(start, Path):
+            self._after_job(lambda: self._start("loading", partial(self._loading, start)))
+        else:
+            self._after_job(lambda: self._take_model(None, start))
 
     def set_view(self, plane: PlaneIndex, rect: Rect) -> None:
         """What the user looks at; predicted as soon as possible when live prediction is on."""
@@ -171,9 +214,15 @@ class Engine(QObject):
         self._after_job(lambda: self._start("training", partial(self._training, labels)))
 
     def update_labels(self, labels: Annotation) -> None:
-        """Newer labels (a snapshot) for the training under way."""
-        if self._busy == "training":
-            self._exchange.labels.put(labels)
+        """Newer labels (a snapshot): training under way goes on with them.
+
+        Where nothing has been trained yet, they get an instant answer. Only the newest count.
+        """
+        if self._stack is None:
+            return
+        self._last_labels = labels
+        self._exchange.labels.put(labels)
+        self._predict_if_idle()
 
     def export(self, request: ExportRequest, labels: Annotation | None = None) -> None:
         """Predict the whole stack and write it, or write `labels` as painted."""
@@ -228,13 +277,15 @@ class Engine(QObject):
             self._after_job(start)
 
         self._next = both
-        if self._busy != "exporting":
+        if self._busy not in ("exporting", "loading"):
             self._job.stop()
 
     def _start(self, busy: str, steps: Callable[[_Exchange], Steps]) -> None:
         if busy != "predicting":
             self._asked = ""
-        self._exchange.labels.take()
+        if busy == "training":
+            self._exchange.labels.take()  # it starts with the newest
+            self._trained, self._settled = None, False
         job = Job(partial(steps, self._exchange), self)
         self._job = job
         self._set_busy(busy)
@@ -264,7 +315,11 @@ class Engine(QObject):
     @Slot(object)
     def _on_success(self, result: object) -> None:
         if self._busy == "training":
-            self._accept_model("Trained")
+            self._accept_model("Settled" if self._settled else "Trained", by_itself=True)
+        elif isinstance(result, _Loaded):
+            if result.exchange is self._exchange:  # else it was meant for another image
+                self._take_model(result.model, MODEL_FILE)
+                self.model_trained.emit(result.model)
         elif isinstance(result, _Exported):
             objects = "" if result.objects is None else f"{result.objects} objects. "
             self.export_finished.emit(f"{objects}Written to {result.path}", result.path)
@@ -281,7 +336,9 @@ class Engine(QObject):
     @Slot(object)
     def _on_failure(self, error: JobError) -> None:
         if self._busy == "predicting":
-            self._last_view = None  # do not fail again and again
+            self._last_view = self._last_labels = None  # do not fail again and again
+        elif self._busy == "loading":
+            self.start_changed.emit(self.start)
         self.failed.emit(error.sentence, error.details)
         if self._busy == "training":
             self._accept_model("Interrupted")
@@ -300,22 +357,31 @@ class Engine(QObject):
             following()
         self._predict_if_idle()
 
-    def _accept_model(self, verb: str) -> None:
+    def _accept_model(self, verb: str, *, by_itself: bool = False) -> None:
         trained, self._trained = self._trained, None
-        if trained is None:
-            self.training_finished.emit(f"{verb} before the first step.")
+        steps = 0 if trained is None else int(trained.provenance["steps"])
+        if trained is None or not steps:
+            self._answered = None  # back to the instant answer
+            self.training_finished.emit(f"{verb} before the first step.", False)
+            self._look_again()
             return
         self.model = trained
+        self._forget_instant()
         self.model_trained.emit(trained)
-        steps = trained.provenance.get("steps", 0)
-        seconds = trained.provenance.get("seconds", 0)
-        self.training_finished.emit(f"{verb}: {steps} steps in {seconds:.0f} s")
+        many = "1 step" if steps == 1 else f"{steps} steps"
+        if verb == "Settled":
+            sentence = f"Settled after {many}"
+        else:
+            sentence = f"{verb}: {many} in {trained.provenance['seconds']:.0f} s"
+        self.training_finished.emit(sentence, by_itself)
         self._look_again()
 
     def _look_again(self) -> None:
         """What the user looks at is to be predicted, be it for the second time."""
         if self._last_view is not None:
             self._exchange.view.put(self._last_view)
+        if self.model is None and self._last_labels is not None and not self.labels_waiting:
+            self._exchange.labels.put(self._last_labels)
 
     def _predict_if_idle(self) -> None:
         if (
@@ -324,7 +390,7 @@ class Engine(QObject):
             and self._live
             and self._stack is not None
             and self._classes
-            and self._exchange.view.waiting
+            and (self._exchange.view.waiting or (self.model is None and self.labels_waiting))
         ):
             self._start("predicting", self._predicting)
 
@@ -332,14 +398,20 @@ class Engine(QObject):
         self._stack = stack
         if ranges is not None:
             self._ranges = ranges
-        self.model = None
-        self._forget_prediction()
+        self._take_model(None, BUNDLED)
 
-    def _forget_prediction(self) -> None:
+    def _take_model(self, model: Model | None, start: str) -> None:
+        """Another session: all that was predicted is of yesterday."""
+        self.model, self.start = model, start
         self._prediction = None
+        self._forget_instant()
         self._exchange.tiles.take()
+        self.start_changed.emit(start)
         self.predictions_stale.emit()
         self._look_again()
+
+    def _forget_instant(self) -> None:
+        self._answering = self._answered = self._instant = None
 
     # --- generators: they run in the job's thread ----------------------------------------------
 
@@ -357,17 +429,41 @@ class Engine(QObject):
         if self._prediction is None:
             assert self._stack is not None
             self._prediction = LivePrediction(
-                self._stack, self._ranges, self._device, partial(self._deliver, exchange.tiles)
+                self._stack,
+                self._ranges,
+                self._device,
+                partial(self._deliver, exchange.tiles),
+                self.said.emit,
             )
-            self._prediction.show(self._current_model())
+            self._prediction.show(self._to_show())
         return self._device, self._prediction
 
-    def _current_model(self) -> Model:
-        """A copy of the session's model, or of the bundled one, for the image's channels."""
+    def _to_show(self) -> Model:
+        """A copy of the model that is shown and exported, for the image's channels."""
         from unet_core.model import Model
 
         assert self._stack is not None
-        return (self.model or Model.bundled()).adapted(self._stack.shape[2])
+        return (self.shown_model or Model.bundled()).adapted(self._stack.shape[2])
+
+    def _to_train(self, values: Sequence[int]) -> Model:
+        """A copy of the model that training on labels of these values starts from.
+
+        It has as many classes as are painted, so that `limn train` on the same labels has as many;
+        and it never is the instant answer: training begins with one of its own, for the same
+        reason.
+        """
+        from unet_core.model import Model
+
+        assert self._stack is not None
+        channels = self._stack.shape[2]
+        if self.model is None and self.start != BUNDLED:
+            classes = self._classes[: max(2, *values, 0)]
+            start = Model.fresh(self.start, channels, classes, self.seed)
+        else:
+            start = self.model or Model.bundled()
+            start = start.adapted(channels, self._classes[: max(len(start.classes), *values, 0)])
+        start.pixel_size = self._stack.pixel_size
+        return start
 
     def _deliver(self, box: _TileBox, tile: PredictedTile) -> None:
         if box.put(tile):
@@ -378,23 +474,70 @@ class Engine(QObject):
         while True:
             if view := exchange.view.take():
                 prediction.look_at(*view)
+            if self.model is None and (labels := exchange.labels.take()):
+                yield from self._answer(labels, prediction)
             if not prediction.step():
                 return None
             yield None
 
-    def _training(self, labels: Annotation, exchange: _Exchange) -> Steps:
+    def _answer(self, labels: Annotation, prediction: LivePrediction) -> Steps:
+        """Show what the strokes alone tell; the bundled network where they are too few."""
+        from unet_core.instant import InstantAnswer
+        from unet_core.model import Model
         from unet_core.patches import TrainingSet
-        from unet_core.training import fit
+
+        assert self._stack is not None and self._device is not None
+        if labels is self._answered:
+            return
+        if self._answering is None:
+            start = Model.bundled().adapted(self._stack.shape[2])
+            self._answering = InstantAnswer(start, self._device)
+        data = TrainingSet.of(self._stack, labels, self._ranges)
+        yield None
+        former = self._instant
+        self._instant = yield from self._answering.fit(data, self._classes)
+        self._answered = labels
+        if self._instant is not None:
+            self._instant.pixel_size = self._stack.pixel_size
+        if self._instant is not None or former is not None:
+            prediction.show(self._to_show())
+
+    def _training(self, labels: Annotation, exchange: _Exchange) -> Steps:
+        from unet_core.device import choose_device, is_out_of_memory, release
+        from unet_core.patches import TrainingSet
 
         assert self._stack is not None
         device, prediction = yield from self._prepared(exchange)
         data = TrainingSet.of(self._stack, labels, self._ranges)
         yield None
-        start = self._current_model()
-        # As many classes as are painted, so that `limn train` on the same labels has as many.
-        known = max(len(start.classes), *data.values, 0)
-        start = start.adapted(start.channels, self._classes[:known])
-        start.pixel_size = self._stack.pixel_size
+        start = self._to_train(data.values)
+        try:
+            yield from self._fitting(start, data, device, prediction, exchange)
+            return None
+        except (RuntimeError, MemoryError) as error:
+            if device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        # Only out here does the failed step let go of its memory.
+        release(device)
+        self.said.emit("The graphics card has run out of memory; training goes on on the CPU.")
+        if self._trained is not None:
+            start = self._trained.copy()
+        yield from self._fitting(start, data, choose_device("cpu"), prediction, exchange)
+        return None
+
+    def _fitting(
+        self,
+        start: Model,
+        data: TrainingSet,
+        device: torch.device,
+        prediction: LivePrediction,
+        exchange: _Exchange,
+    ) -> Steps:
+        """Train and, between two steps, predict."""
+        from unet_core.patches import TrainingSet
+        from unet_core.training import fit
+
+        assert self._stack is not None
         fitting = fit(
             start,
             data,
@@ -404,39 +547,62 @@ class Engine(QObject):
             seconds=self.training_seconds,
         )
         newer: TrainingSet | None = None
-        shown = -np.inf
+        shown = -1
         try:
             while True:
                 report = fitting.send(newer)
                 # From here on what was learned is kept, should the user stop.
-                self._trained = report.model
+                self._trained, self._settled = report.model, report.settled
                 yield TrainingProgress(
                     report.step,
                     report.loss,
                     report.fraction,
                     report.eta if np.isfinite(report.eta) else None,
                     report.elapsed,
+                    str(report.verdict),
                 )
                 if painted := exchange.labels.take():
                     # A class that is painted for the first time waits for the next training.
-                    newer = TrainingSet.of(self._stack, painted, self._ranges, known)
+                    newer = TrainingSet.of(
+                        self._stack, painted, self._ranges, highest=len(start.classes)
+                    )
                 else:
                     newer = None
                 if view := exchange.view.take():
                     prediction.look_at(*view)
-                if self._live:
-                    if prediction.idle and time.monotonic() - shown > REFRESH_SECONDS:
-                        prediction.show(report.model.copy())
-                        shown = time.monotonic()
-                    prediction.step()
+                if not self._live:
+                    continue
+                first = shown < 0
+                # Better weights wait until the whole view has been predicted with the former ones,
+                # but for the first: they may hold an answer where there was none.
+                if report.generation != shown and (prediction.idle or first):
+                    prediction.show(report.model)
+                    shown = report.generation
+                until = time.monotonic() + (FIRST_ANSWER_SECONDS if first else 0)
+                while prediction.step():
                     yield None
+                    if time.monotonic() >= until:
+                        break
         except StopIteration:
             pass
         finally:
+            fitting.close()  # it may still take over better weights
             if self._trained is not None:
                 self._trained = self._trained.copy()
-                prediction.show(self._trained.copy())
+                prediction.show(self._trained)
         return None
+
+    def _loading(self, path: Path, exchange: _Exchange) -> Steps:
+        from unet_core.model import Model, ModelError
+
+        model = Model.load(path)
+        yield None
+        if len(model.classes) > len(self._classes):
+            raise ModelError(
+                f"{path.name} knows {len(model.classes)} classes, but there are only "
+                f"{len(self._classes)} here: add the others first."
+            )
+        return _Loaded(model, exchange)
 
     def _exporting(
         self, request: ExportRequest, labels: Annotation | None, exchange: _Exchange
@@ -445,7 +611,7 @@ class Engine(QObject):
         stack = self._stack
         if request.what == "model":
             check_target(request.path, stack, overwrite=True)
-            self._current_model().save(request.path)
+            self._to_show().save(request.path)
             yield None
             return _Exported(request.path, None)
         if request.what == "annotation":
@@ -459,15 +625,22 @@ class Engine(QObject):
 
         device, _ = yield from self._prepared(exchange)
         objects = yield from segment(
-            self._current_model(),
+            self._to_show(),
             stack,
             self._ranges,
             device,
             {request.what: request.path},
             threshold=request.threshold,
             min_size=request.min_size,
+            say=self.said.emit,
         )
         return _Exported(request.path, objects)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    model: Model
+    exchange: _Exchange
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from app.exporting import Exporting
 from app.files import Files
 from app.loader import CHANNEL_COLORS
 from app.memory import Memory
-from app.messages import MessageBar, ProgressStrip
+from app.messages import Message, MessageBar, ProgressStrip
 from app.object_count import ObjectCounter
 from app.panels.brush import BrushPanel
 from app.panels.classes import ClassesPanel
@@ -135,7 +135,7 @@ class MainWindow(QMainWindow):
             "fit": viewport.fit,
             "zoom_actual": viewport.zoom_actual,
             "train": self.desk.train,
-            "stop": engine.stop,
+            "stop": self.desk.stop,
             "palette": self._show_palette,
             "shortcuts": self._show_shortcuts,
             "class_foreground": self.tools.use_foreground,
@@ -186,7 +186,8 @@ class MainWindow(QMainWindow):
         self.brush.diameter_chosen.connect(document.set_brush_diameter)
         self.brush.spin.lineEdit().returnPressed.connect(viewport.setFocus)
         self.training.train_requested.connect(self.desk.train)
-        self.training.stop_requested.connect(engine.stop)
+        self.training.stop_requested.connect(self.desk.stop)
+        self.training.start_chosen.connect(self.desk.choose_start)
         self.prediction.live_toggled.connect(actions["live"].setChecked)
         self.prediction.threshold_chosen.connect(self._set_threshold)
         self.prediction.opacity_chosen.connect(self._set_opacity)
@@ -194,6 +195,7 @@ class MainWindow(QMainWindow):
         self.strip.cancel_requested.connect(self.files.cancel)
         # Document
         document.stack_changed.connect(self._update_all)
+        document.stack_changed.connect(self.desk.another_image)
         document.plane_changed.connect(self._update_plane)
         document.plane_changed.connect(self.memory.view_changed)
         document.edited.connect(saver.record)
@@ -202,6 +204,7 @@ class MainWindow(QMainWindow):
         document.redone.connect(saver.record_redo)
         document.history_changed.connect(self._update_commands)
         document.counts_changed.connect(self._update_counts)
+        document.counts_changed.connect(self.desk.labels_changed)
         document.classes_changed.connect(self._update_classes)
         document.tool_changed.connect(self._update_tool)
         document.channels_changed.connect(self._update_channels)
@@ -222,6 +225,8 @@ class MainWindow(QMainWindow):
         engine.export_progress.connect(self.exporting.progressed)
         engine.export_finished.connect(self.exporting.finished)
         engine.failed.connect(self.messages.show_error)
+        engine.said.connect(self._tell)
+        engine.start_changed.connect(self.training.set_start)
         engine.busy_changed.connect(self._show_network)
         engine.busy_changed.connect(self.desk.engine_busy)
         engine.busy_changed.connect(self.exporting.engine_busy)
@@ -291,7 +296,7 @@ class MainWindow(QMainWindow):
     @Slot()
     def _update_counts(self) -> None:
         self.classes.set_counts(self.document.annotation.counts())
-        self.desk.labels_changed()
+        self.desk.update_reason()
 
     @Slot()
     def _update_tool(self) -> None:
@@ -310,7 +315,7 @@ class MainWindow(QMainWindow):
             "z": stack is not None and stack.shape[1] > 1,
             "t": stack is not None and stack.shape[0] > 1,
             "train": reason is None,
-            "busy": self.engine.busy in ("training", "exporting"),
+            "busy": self.engine.busy in ("training", "exporting") or self.desk.learning,
         }
         for n in range(1, 10):
             there[f"class_{n}"] = stack is not None and n <= len(self.document.classes)
@@ -371,11 +376,15 @@ class MainWindow(QMainWindow):
     @Slot()
     def _show_network(self) -> None:
         """Say whose prediction is on show."""
-        model = self.engine.model
+        model = self.engine.shown_model
         if self.engine.busy == "training":
             self.prediction.set_learning()
         else:
             self.prediction.set_network(None if model is None else model.provenance.get("steps", 0))
+
+    @Slot(str)
+    def _tell(self, sentence: str) -> None:
+        self.messages.show_message(Message(sentence, "offer"))
 
     @Slot(bool)
     def _set_live(self, live: bool) -> None:

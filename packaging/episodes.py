@@ -163,10 +163,7 @@ def episode_loss(
         [maps.float() for maps in levels], sharpness * weight[:, :, None, None], sharpness * bias
     )[:, 0]
     truth = torch.from_numpy(episode.foreground).to(device).float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    # Half the weight on plain pixels, half on classes: thin structures must count.
-    share = truth.mean().clamp(0.02, 0.98)
-    balanced = entropy * (0.5 + 0.25 * (truth / share + (1 - truth) / (1 - share)))
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth)
     probability = logits.sigmoid()
     dice = 1 - 2 * (probability * truth).sum() / (probability.sum() + truth.sum()).clamp_min(1)
-    return balanced.mean() + 0.5 * dice
+    return entropy + dice

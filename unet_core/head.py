@@ -8,7 +8,9 @@ where the strokes agree with it, it is taken over, else it is turned down or aro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from unet_core.device import training_dtype
 from unet_core.model import Model
 from unet_core.networks import UNet, place
 from unet_core.patches import Stroke, TrainingSet, window_of
@@ -23,6 +26,10 @@ from unet_core.validation import chosen_strokes
 
 MOST_STROKES = 32
 """Strokes of a class that the head is fitted to, at most."""
+
+AROUND_STEP, AROUND_RIM = 16, 32
+"""Every so many pixels of a stroke's surroundings are looked at for how common each class is, but
+not this close to the edge of the window, where the network sees too little."""
 
 PRIOR_PENALTY = 0.01
 """Penalty of the prior's coefficient and of the bias, as a share of the features'."""
@@ -106,6 +113,23 @@ def fit_head(network: UNet, features: Tensor, classes: Tensor) -> tuple[Tensor, 
     )
 
 
+@torch.no_grad()
+def share_shift(logits: Tensor) -> Tensor:
+    """What to add to the biases `(K,)`, as classes are not equally common where nothing is painted.
+
+    `logits` `(n, K)` are of pixels anywhere around the strokes, by a head that gives every class
+    the same weight. How common each class is follows from them by expectation maximisation
+    (Saerens, Latinne, Decaestecker, Neural Computation 2002, section 2.2). Half of the shift is
+    made: the pixels are few, and a class that the strokes were to bring out must not vanish.
+    """
+    equal = torch.full((logits.shape[1],), 1 / logits.shape[1], device=logits.device)
+    shares = equal
+    for _ in range(50):
+        shares = (logits + (shares / equal).log()).softmax(dim=1).mean(dim=0).clamp_min(0.01)
+        shares = shares / shares.sum()
+    return 0.5 * (shares / equal).log()
+
+
 FOLDS = 4
 """Parts in which the strokes are left out in turn to see how well a head does without them."""
 MEAN_PREFERRED = 0.9
@@ -176,7 +200,10 @@ def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -
 def _features_at(network: UNet, image: Tensor, pixels: NDArray[np.intp]) -> Tensor:
     """Features `(n, F)` of pixels `(n, 2)` of an image `(1, C, Y, X)` on the network's device."""
     rows, columns = (torch.from_numpy(axis).to(image.device) for axis in pixels.T)
-    return network.features_at(network.levels(image), rows, columns)
+    dtype = training_dtype(image.device)
+    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+        levels = network.levels(image)
+    return network.features_at(levels, rows, columns)
 
 
 class InstantHead:
@@ -188,7 +215,7 @@ class InstantHead:
     def __init__(self, model: Model, device: torch.device) -> None:
         self._network = place(deepcopy(model.network), device).eval()
         self._device = device
-        self._known: dict[tuple[int, int], Tensor] = {}
+        self._known: dict[tuple[int, int], _StrokeFeatures] = {}
 
     @torch.no_grad()
     def fit(self, data: TrainingSet, *, into: Model) -> None:
@@ -198,27 +225,52 @@ class InstantHead:
         """
         if not isinstance(self._network, UNet):
             return
-        strokes = chosen_strokes(data, MOST_STROKES)
-        wanted = {(stroke.place, len(stroke.pixels)): stroke for stroke in strokes}
-        self._known = {key: self._known[key] for key in wanted.keys() & self._known.keys()}
-        for key, stroke in wanted.items():
-            if key not in self._known:
-                self._known[key] = self._features(data, stroke)
-        features = torch.cat([self._known[key] for key in wanted])
+        for _ in self.prepare(data):
+            pass
+        wanted = _by_key(chosen_strokes(data, MOST_STROKES))
+        features = torch.cat([self._known[key].under for key in wanted])
         classes = torch.cat(
             [
-                torch.full((len(self._known[key]),), stroke.value - 1)
+                torch.full((len(self._known[key].under),), stroke.value - 1)
                 for key, stroke in wanted.items()
             ]
         ).to(self._device)
         weight, bias = fit_head(self._network, features, classes)
+        around = torch.cat([self._known[key].around for key in wanted])
+        bias = bias + share_shift(around @ weight.T + bias)
         head = into.network.head
         assert head.bias is not None
         head.weight.copy_(weight[:, :, None, None])
         head.bias.copy_(bias)
 
-    def _features(self, data: TrainingSet, stroke: Stroke) -> Tensor:
-        """Features `(n, F)` of the stroke's pixels."""
+    def prepare(self, data: TrainingSet) -> Iterator[None]:
+        """Compute what `fit` will need to know of `data`, one new stroke at a time."""
+        wanted = _by_key(chosen_strokes(data, MOST_STROKES))
+        self._known = {key: self._known[key] for key in wanted.keys() & self._known.keys()}
+        for key, stroke in wanted.items():
+            if key not in self._known:
+                self._known[key] = self._features(data, stroke)
+                yield
+
+    @torch.no_grad()
+    def _features(self, data: TrainingSet, stroke: Stroke) -> _StrokeFeatures:
         assert isinstance(self._network, UNet)
         window = window_of(data, stroke, self._network)
-        return _features_at(self._network, window.image.to(self._device), window.pixels)
+        side = np.arange(AROUND_RIM, window.image.shape[-1] - AROUND_RIM, AROUND_STEP)
+        grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+        pixels = np.concatenate((window.pixels, grid))
+        features = _features_at(self._network, window.image.to(self._device), pixels)
+        under, around = features.split([len(window.pixels), len(grid)])
+        return _StrokeFeatures(under, around)
+
+
+class _StrokeFeatures(NamedTuple):
+    under: Tensor
+    """`(n, F)`: of the stroke's pixels."""
+    around: Tensor
+    """`(m, F)`: of pixels evenly spread over its surroundings."""
+
+
+def _by_key(strokes: list[Stroke]) -> dict[tuple[int, int], Stroke]:
+    """Strokes by where they are and how large: what was computed for one holds for its equals."""
+    return {(stroke.place, len(stroke.pixels)): stroke for stroke in strokes}

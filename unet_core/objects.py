@@ -17,9 +17,9 @@ from unet_core.watershed import watershed
 
 PROMINENCE = 0.3
 """How far a cell's interior, 0…1, rises above the pass to its neighbour, at least."""
-OVERLAP = 0.5
-"""Share of the smaller one's area that two objects in neighbouring planes have in common if they
-are one object."""
+LEAST_OVERLAP, CLEAR_OVERLAP = 0.1, 0.3
+"""Intersection over union of two objects in neighbouring z planes, from where on they are one: if
+neither has a better partner, and in any case."""
 
 
 def classes_of_objects(objects: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -125,14 +125,17 @@ def _relief(classes: NDArray[np.uint8], interior: NDArray[Any]) -> NDArray[np.ui
 class ObjectNumbers:
     """Joins the objects of one plane after another into numbered objects of the stack.
 
-    `add()` takes the planes in order (t outer, z inner). An object that covers more than
-    `OVERLAP` of another one in the next z plane, or is covered so, and is of the same class, is
-    the same object; less than that touch only. Time points are never joined.
+    `add()` takes the planes in order (t outer, z inner); time points are never joined. Objects of
+    one class that lie on each other in neighbouring z planes are one object. But where touching
+    cells were kept apart (`cut`), a cell also lies a little on its neighbours, which would chain
+    them all: there two objects are one only if each covers most of the other, see `_same_cell`.
     Only one number and one size for each object are kept, never a plane but the last one.
     `number_of()` then turns each plane's own labels, given in the same order, into final numbers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cut: bool) -> None:
+        """`cut`: whether the planes' labels come from an interior, see `split_objects`."""
+        self._cut = cut
         self._offsets = [0]
         self._sizes: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]  # of no object
         self._pairs: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
@@ -140,7 +143,7 @@ class ObjectNumbers:
         self._final = np.zeros(1, np.int64)
 
     def add(self, plane: PlaneIndex, labels: NDArray[np.int32], classes: NDArray[np.uint8]) -> None:
-        """Take in a plane: its own labels from `label_plane` and its classes, both `(Y, X)`."""
+        """Take in a plane: its own labels from `split_objects` and its classes, both `(Y, X)`."""
         offset = self._offsets[-1]
         sizes = np.bincount(labels.ravel(), minlength=1)[1:].astype(np.int64)
         self._sizes.append(sizes)
@@ -149,8 +152,9 @@ class ObjectNumbers:
             lying = (labels > 0) & (below > 0) & (classes == below_classes)
             both = np.stack((below[lying], labels[lying]), axis=1)
             pairs, shared = np.unique(both, axis=0, return_counts=True)
-            smaller = np.minimum(self._sizes[-2][pairs[:, 0] - 1], sizes[pairs[:, 1] - 1])
-            pairs = pairs[shared > OVERLAP * smaller]
+            if self._cut:
+                areas = self._sizes[-2][pairs[:, 0] - 1], sizes[pairs[:, 1] - 1]
+                pairs = pairs[_same_cell(pairs, shared, *areas)]
             self._pairs.append(pairs + np.array([self._offsets[-2], offset]))
         self._offsets.append(offset + len(sizes))
         self._last = plane, labels, classes
@@ -178,3 +182,20 @@ class ObjectNumbers:
         own[0] = 0  # the last number of the plane before, or no object
         numbered: NDArray[np.int64] = own[labels]
         return numbered
+
+
+def _same_cell(
+    pairs: NDArray[np.integer],
+    shared: NDArray[np.integer],
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+) -> NDArray[np.bool_]:
+    """Which pairs of objects `(n, 2)` in two planes are one, by shared pixels and their areas."""
+    overlap = shared / (first + second - shared)
+    best = np.ones(len(pairs), bool)
+    for side in pairs.T:
+        most = np.zeros(int(side.max(initial=0)) + 1, shared.dtype)
+        np.maximum.at(most, side, shared)
+        best &= shared == most[side]
+    same: NDArray[np.bool_] = (overlap > CLEAR_OVERLAP) | (best & (overlap > LEAST_OVERLAP))
+    return same

@@ -37,7 +37,9 @@ BLOCK = 128
 """Labels are balanced over strokes; what is longer than this, in pixels, counts as several."""
 
 KEPT_ASIDE = 5
-"""One in so many strokes of each class is kept aside to judge by."""
+"""One in so many strokes of each class is kept aside to judge by…"""
+LEAST_KEPT_ASIDE = 3
+"""…but none where that would be fewer than these: they would be missed, and say nothing."""
 MOST_KEPT_ASIDE = 12
 """Strokes of a class that are kept aside at most."""
 
@@ -122,15 +124,14 @@ class TrainingSet:
     def split(self) -> tuple[TrainingSet, TrainingSet | None]:
         """The strokes to train on, and those kept aside to judge by.
 
-        One in `KEPT_ASIDE` of each class is kept aside; which ones depends on where they are, so
-        that a stroke stays on its side when others are added. None, and all are trained on, where
-        a class has too few for that.
+        Which ones are kept aside depends on where they are, so that a stroke stays on its side
+        when others are added. None, and all are trained on, where a class has too few for that.
         """
         aside: list[Stroke] = []
         for value in self.values:
             own = sorted((s for s in self.strokes if s.value == value), key=lambda s: s.place)
             count = min(len(own) // KEPT_ASIDE, MOST_KEPT_ASIDE)
-            if not count:
+            if count < LEAST_KEPT_ASIDE:
                 return self, None
             aside += own[:count]
         masks = [np.zeros(region.labels.shape, bool) for region in self.regions]
@@ -243,9 +244,11 @@ def draw_batch(
     batch: int,
     size: int,
     random: np.random.Generator,
+    margin: int = 0,
     augmentation: Augmentation | None = None,
 ) -> Batch:
-    """`batch` augmented patches of `size` × `size` pixels."""
+    """`batch` augmented patches of `size` × `size` pixels, the outer `margin` of no use."""
+    jitter = (size - 2 * margin) // 4
     # A rotated, shrunk patch looks into a window of up to √2 · 1.35 its size; what the window
     # cannot show is mirrored (image) and unlabelled (labels).
     source = 2 * int(size * 0.75)
@@ -254,7 +257,7 @@ def draw_batch(
     for number, y, x in data.draw_centres(batch, random):
         region = data.regions[number]
         # Not always in the middle: the network must not learn that labels are.
-        dy, dx = random.integers(-size // 4, size // 4 + 1, 2)
+        dy, dx = random.integers(-jitter, jitter + 1, 2)
         window = Rect(y + int(dy) - source // 2, x + int(dx) - source // 2, source, source)
         images.append(normalise(read_mirrored(region.image, window), region.ranges))
         labels.append(_read_padded(region.labels, window))

@@ -35,6 +35,9 @@ class Recipe:
     border_sigma: float = 5.0
     """sigma of equation 2, in pixels."""
 
+    patience: int = 64
+    """Training has settled when so many steps have brought nothing better."""
+
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A new optimiser at the full learning rate."""
         if self.momentum is not None:

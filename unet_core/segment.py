@@ -79,11 +79,11 @@ def segment(
         "threshold": f"{threshold:g}",
         "classes": ", ".join(f"{i + 1} = {c.name}" for i, c in enumerate(model.classes)),
     }
-    apart = "objects" in targets and bool(model.network.has_interior)
+    cut = "objects" in targets and bool(model.network.has_interior)
     with (
         _spool(folder, (len(planes), count, height, width), np.float32) as probabilities,
         _spool(folder, (len(planes), height, width), np.uint8)
-        if apart
+        if cut
         else nullcontext() as interiors,
     ):
         predictor = Predictor(model, device, say=say)
@@ -127,23 +127,24 @@ def segment(
                 return classes(i), None if interiors is None else interiors[i]
 
             path = targets["objects"]
-            return (yield from _write_objects(path, found, stack, min_size, overwrite, notes))
+            return (yield from _write_objects(path, found, cut, stack, min_size, overwrite, notes))
     return None
 
 
 def _write_objects(
     path: Path,
     found: Callable[[int], tuple[NDArray[np.uint8], NDArray[np.uint8] | None]],
+    cut: bool,
     stack: Stack,
     min_size: int,
     overwrite: bool,
     notes: Mapping[str, str],
 ) -> Generator[Progress, None, int]:
-    """Write the objects in what `found(plane number)` gives: classes and interior `(Y, X)`."""
+    """Write the objects in what `found(plane number)` gives: classes and, if `cut`, interior."""
     planes = list(stack.planes())
     # A ball of N voxels has about N^⅔ pixels in a plane: what is cut off there must not be less.
     smallest = min_size if stack.shape[1] == 1 else round(min_size ** (2 / 3))
-    numbers = ObjectNumbers()
+    numbers = ObjectNumbers(cut)
     with _spool(path.parent, (len(planes), *stack.shape[3:]), np.int32) as labels:
         for i, plane in enumerate(planes):
             classes, interior = found(i)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unet_core.annotation import missing_labels
@@ -24,8 +24,6 @@ from unet_core.validation import Judge, Verdict, verdict_of
 
 JUDGE_EVERY = 8
 """Steps between two looks at whether the new weights are better than those that are shown."""
-PATIENCE = 64
-"""Training has settled when so many steps have brought nothing better."""
 WORTHWHILE = 0.01
 """Share by which the loss must fall to count as better when it comes to settling."""
 
@@ -53,6 +51,8 @@ class TrainingReport:
     """Counts how often better weights have been taken over into `model`."""
     verdict: Verdict
     """How `model` does on strokes that were kept aside."""
+    settled: bool
+    """Whether training ends here, unless newer labels come, as nothing better has come for long."""
 
 
 def masked_loss(
@@ -162,8 +162,10 @@ class Trainer:
         self.recipe = network.recipe
         self.device = device
         self.dtype = training_dtype(device)
+        self.network = place(deepcopy(network), device)
         # The stored statistics stay as they are: a few patches would only spoil them.
-        self.network = place(deepcopy(network), device).train(from_scratch)
+        normalised = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+        self.network.train(from_scratch or not normalised)
         self.network.requires_grad_(True)
         self.average = Average(self.network, horizon=50)
         self._optimiser = self.recipe.optimiser(self.network.parameters())
@@ -237,9 +239,9 @@ def fit(
     fitted in closed form (see `head`). From then on every `JUDGE_EVERY` steps the averaged weights
     replace those in the report's model if they are no worse on strokes that were kept aside (on
     the strokes themselves where there are too few). Ends after `steps` or `seconds` of wall time,
-    and without `steps` also when `PATIENCE` steps have brought nothing better; returns the model of
-    the last report. The result depends on the start, the data, the seed, the device and the number
-    of steps, and on nothing else.
+    and without `steps` also when `Recipe.patience` steps have brought nothing better; returns the
+    model of the last report. The result depends on the start, the data, the seed, the device and
+    the number of steps, and on nothing else.
 
     Raises
     ------
@@ -262,7 +264,7 @@ def fit(
     if untouched and not from_scratch:
         InstantHead(shown, device).fit(learned, into=shown)
     trainer = Trainer(shown.network, device, from_scratch=from_scratch, seed=seed)
-    patience = _Patience()
+    patience = _Patience(trainer.recipe.patience)
     judge = Judge(aside or data, shown.network, device)
     score = judge.score(shown.network, trainer.dtype)
     patience.look(score.loss, 0)
@@ -284,20 +286,26 @@ def fit(
             generation += 1
             shown.network.load_state_dict(trainer.average.network.state_dict())
 
+    def note(elapsed: float, verdict: Verdict) -> None:
+        """Keep with the model where it comes from."""
+        shown.provenance.update(
+            app_version=app_version(),
+            network=start.network_name,
+            steps=before + step,
+            seed=seed,
+            seconds=round(elapsed, 2),
+            loss=round(score.loss, 5),
+            verdict=verdict.facts,
+            labelled_pixels={str(v): n for v, n in data.pixel_counts().items()},
+            device=device.type,
+        )
+
     try:
         while True:
             elapsed = time.monotonic() - began
-            shown.provenance.update(
-                app_version=app_version(),
-                network=start.network_name,
-                steps=before + step,
-                seed=seed,
-                seconds=round(elapsed, 2),
-                loss=round(score.loss, 5),
-                labelled_pixels={str(v): n for v, n in data.pixel_counts().items()},
-                device=device.type,
-            )
             verdict = verdict_of(score if aside else None)
+            note(elapsed, verdict)
+            settled = steps is None and step % JUDGE_EVERY == 0 and patience.over(step)
             fraction, eta = _progress(step, elapsed, steps, seconds)
             newer = yield TrainingReport(
                 step,
@@ -308,6 +316,7 @@ def fit(
                 shown,
                 generation,
                 verdict,
+                settled,
             )
             if newer is not None and not _problem(start, newer):
                 newer.prefer_what_is_not_in(data)
@@ -315,13 +324,13 @@ def fit(
                 learned, aside = data.split()
                 judge = Judge(aside or data, shown.network, device)
                 score = judge.score(shown.network, trainer.dtype)
-                patience = _Patience()
+                patience = _Patience(trainer.recipe.patience)
                 patience.look(score.loss, step)
+                settled = False
             started = time.monotonic()
             # The next step would end too late: the time is the user's.
             late = seconds is not None and started - began + longest > seconds and step > 0
             done = steps is not None and step >= steps
-            settled = steps is None and step % JUDGE_EVERY == 0 and patience.over(step)
             if late or done or settled:
                 break
             batch = draw_batch(
@@ -329,16 +338,18 @@ def fit(
                 batch=trainer.recipe.batch,
                 size=trainer.recipe.patch,
                 random=random,
+                margin=trainer.network.margin,
                 augmentation=augmentation,
             )
             recent = [*recent[-9:], trainer.step(batch)]
             step += 1
-            if step % JUDGE_EVERY == 0:
+            if step % JUDGE_EVERY == 0 or step == steps:
                 consider()
             longest = max(time.monotonic() - started, 0.5 * longest)
     finally:
-        if step % JUDGE_EVERY:  # closed after so many steps is the same as asked for so many
+        if step % JUDGE_EVERY and step != steps:  # closed after k steps is as asked for k steps
             consider()
+            note(time.monotonic() - began, verdict_of(score if aside else None))
         shown.network.cpu()
         release(device)
     return shown
@@ -347,7 +358,8 @@ def fit(
 class _Patience:
     """Whether there has been nothing better for long."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
         self._best = math.inf
         self._since = 0
 
@@ -358,7 +370,7 @@ class _Patience:
 
     def over(self, step: int) -> bool:
         """Whether it is time to stop."""
-        return step - self._since >= PATIENCE
+        return step - self._since >= self._steps
 
 
 def _inside(labels: Tensor, margin: int) -> Tensor:

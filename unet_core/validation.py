@@ -48,6 +48,18 @@ class Verdict:
         enough = self.score is not None and self.score.strokes >= ENOUGH
         return enough and self.high - self.low <= WIDEST
 
+    @property
+    def facts(self) -> dict[str, float] | None:
+        """The figures, for a model's provenance; None where nothing could be judged."""
+        if self.score is None or not self.known:
+            return None
+        return {
+            "right": round(self.score.right, 4),
+            "low": round(self.low, 4),
+            "high": round(self.high, 4),
+            "strokes": self.score.strokes,
+        }
+
     def __str__(self) -> str:
         if self.score is None or not self.known:
             return "Too few labels to judge how well it learned."

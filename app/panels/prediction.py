@@ -83,15 +83,18 @@ class PredictionPanel(Panel):
             self.count.setText("1 object" if count == 1 else f"{count} objects")
 
     def set_network(self, steps: int | None) -> None:
-        """Say which network predicts: trained on the user's strokes for so many steps; None: the
-        bundled one, which has seen none of them."""
-        if steps is None:
+        """Say which network predicts: trained on the user's strokes for so many steps, 0 where only
+        its last layer was fitted to them; None: the bundled one, which has seen none of them."""
+        if steps == 0:
+            self.network.setText("Fitted to your strokes, not trained yet")
+            self.network.setToolTip("Each stroke is answered at once; training makes it better")
+        elif steps is None:
             self.network.setText("Bundled network, not trained yet")
             self.network.setToolTip("It knows cells in general, but none of your strokes")
         else:
             count = "1 step" if steps == 1 else f"{steps} steps"
             self.network.setText(f"Trained on your strokes, {count}")
-            self.network.setToolTip("The bundled network, taught with what you painted")
+            self.network.setToolTip("The network, taught with what you painted")
 
     def set_learning(self) -> None:
         """Say that the network changes while it predicts."""

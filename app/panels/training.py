@@ -1,14 +1,28 @@
-"""The one button that trains, how far it is, and how the loss falls."""
+"""The one button that trains, how far it is, how the loss falls, and how well it has learned."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+)
 
 from app.panels.base import Panel
 from app.panels.loss_plot import LossPlot
 
 TRAIN = "Train on my annotations"
+MODEL_FILE = "file"
+STARTS = {
+    "bundled": "Limn's own network",
+    "unet2015": "The U-Net of 2015, untrained",
+    MODEL_FILE: "A model file…",
+}
+"""What the engine can begin with, in words."""
 
 
 class TrainingPanel(Panel):
@@ -16,6 +30,8 @@ class TrainingPanel(Panel):
 
     train_requested = Signal()
     stop_requested = Signal()
+    start_chosen = Signal(str)
+    """A key of STARTS: what training is to begin with."""
 
     def __init__(self) -> None:
         super().__init__("Training", "trainingPanel", growing=True)
@@ -30,6 +46,16 @@ class TrainingPanel(Panel):
         self.stop.setToolTip("Stop now; what was learnt so far is kept (Ctrl+.)")
         for button in (self.train, self.stop):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.start = QComboBox()
+        self.start.setObjectName("startFrom")
+        self.start.setAccessibleName("Start from")
+        self.start.setToolTip("The network that training starts from; choosing one begins anew")
+        self.start.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.start.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for key, words in STARTS.items():
+            self.start.addItem(words, key)
+        label = QLabel("Start &from")
+        label.setBuddy(self.start)
         self.progress = QProgressBar()
         self.progress.setObjectName("progressBar")
         self.progress.setAccessibleName("Progress of the training")
@@ -38,6 +64,10 @@ class TrainingPanel(Panel):
         self.plot.setObjectName("trainingPlot")
         self.plot.setAccessibleName("Loss over training steps")
         self.plot.setToolTip("Loss over training steps: it should fall, then flatten")
+        self.verdict = QLabel()
+        self.verdict.setObjectName("verdict")
+        self.verdict.setAccessibleName("How well it has learned")
+        self.verdict.setWordWrap(True)
         self.status = QLabel()
         self.status.setObjectName("trainingStatus")
         self.status.setAccessibleName("Training")
@@ -49,18 +79,26 @@ class TrainingPanel(Panel):
         row = QHBoxLayout()
         row.addWidget(self.progress, 1)
         row.addWidget(self.stop)
+        beginning = QHBoxLayout()
+        beginning.addWidget(label)
+        beginning.addWidget(self.start, 1)
+        self.column.addLayout(beginning)
         self.column.addWidget(self.train)
         self.column.addLayout(row)
         self.column.addWidget(self.plot, 1)
+        self.column.addWidget(self.verdict)
         self.column.addWidget(self.status)
         self.column.addWidget(self.device)
         self.finish()
         self.set_training(False)
+        self.set_stoppable(False)
         self.set_reason("Open an image first.")
         self.reset()
         self.set_device("")
         self.train.clicked.connect(self.train_requested)
         self.stop.clicked.connect(self.stop_requested)
+        self._shown_start = "bundled"
+        self.start.activated.connect(self._choose_start)
 
     def set_reason(self, reason: str | None) -> None:
         """Say on the button why it can not be pressed; None: it can."""
@@ -71,11 +109,31 @@ class TrainingPanel(Panel):
     def reset(self) -> None:
         """Another image, on which nothing has been trained yet."""
         self.plot.clear()
+        self.set_verdict("")
         self.set_status("Paint a few strokes of each class, then train.")
+
+    def set_start(self, start: str) -> None:
+        """Show what training begins with: a key of STARTS; any other is that of a model file."""
+        self._shown_start = start
+        index = self.start.findData(start)
+        self.start.setCurrentIndex(index if index >= 0 else self.start.findData(MODEL_FILE))
+
+    @Slot(int)
+    def _choose_start(self, index: int) -> None:
+        chosen = self.start.itemData(index)
+        # The list shows what is, not what is asked for.
+        shown = self._shown_start
+        self.set_start(shown)
+        if chosen != shown or chosen == MODEL_FILE:  # there are other files
+            self.start_chosen.emit(chosen)
+
+    def set_stoppable(self, stoppable: bool) -> None:
+        """Whether there is anything to stop: a training, or one that would go on by itself."""
+        self.stop.setEnabled(stoppable)
 
     def set_training(self, training: bool) -> None:
         """Start or end the display of a running training; the curve stays until the next one."""
-        self.stop.setEnabled(training)
+        self.start.setEnabled(not training)
         if training:
             self.plot.clear()
             self.progress.setRange(0, 0)
@@ -92,6 +150,10 @@ class TrainingPanel(Panel):
         self.progress.setFormat("%p %" if eta is None else f"%p % · {time_left(eta)}")
         self.status.setText(f"Step {step}, loss {loss:.3f}")
         self.plot.add(step, loss)
+
+    def set_verdict(self, sentence: str) -> None:
+        """Say how well it has learned; an empty text where that is not known yet."""
+        self.verdict.setText(sentence)
 
     def set_status(self, sentence: str) -> None:
         """Show one line about the training."""

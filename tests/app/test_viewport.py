@@ -559,7 +559,7 @@ def test_another_stack_is_fitted_and_closing_it_empties_the_view(
 
 
 def tile(plane: PlaneIndex, rect: Rect, values: np.ndarray) -> SimpleNamespace:
-    return SimpleNamespace(plane=plane, rect=rect, maps=values)
+    return SimpleNamespace(plane=plane, rect=rect, maps=values, interior=None)
 
 
 def test_prediction_tiles_appear_and_sliders_change_colours_only(

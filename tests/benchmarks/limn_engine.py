@@ -19,16 +19,20 @@ from unet_core.training import TrainingReport, fit
 CPU = torch.device("cpu")
 
 
-def instant(images: list[np.ndarray], labels: list[np.ndarray]) -> Answer:
+def instant(
+    images: list[np.ndarray], labels: list[np.ndarray], clock: Clock = time.monotonic
+) -> Answer:
     """What Limn shows at once. There is no instant answer yet: the bundled weights as they are."""
-    return bundled(images, labels)
+    return bundled(images, labels, clock)
 
 
-def bundled(images: list[np.ndarray], labels: list[np.ndarray]) -> Answer:
+def bundled(
+    images: list[np.ndarray], labels: list[np.ndarray], clock: Clock = time.monotonic
+) -> Answer:
     """The bundled weights; the labels are not looked at."""
-    began = time.monotonic()
+    began = clock()
     predict = predictor(Model.bundled().adapted(images[0].shape[0]))
-    return Answer(predict, time.monotonic() - began)
+    return Answer(predict, clock() - began)
 
 
 def finetune(

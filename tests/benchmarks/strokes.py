@@ -16,8 +16,9 @@ ones with the same strokes for every method:
     instant   Limn's answer to the strokes before any training
     limn      Limn after each of --marks seconds of training
 
-With --clock processor the seconds of training are those that the main thread was at work, which
-are the same on a busy machine as on an idle one.
+With --clock processor the seconds are those that the main thread was at work: what they would be
+on a machine with nothing else to do, since training and predicting on the CPU keep this thread
+busy from beginning to end, and --threads bring others to help.
 
 Every result is appended to --jsonl as it comes, and what is there already is not computed again.
 --curve does it for 2, 4, 8, 16 and 32 strokes; --full-labels trains on whole masks of phc_u373
@@ -46,7 +47,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.annotator import CELL, painted, strokes_for
 from tests.benchmarks import limn_engine
-from tests.benchmarks.answer import Answer
+from tests.benchmarks.answer import Answer, Clock
 from tests.benchmarks.datasets import DATA, SETS, Case, full_label_cases, load_case
 from tests.benchmarks.forest import forest
 from tests.benchmarks.scores import Scores, score
@@ -58,12 +59,7 @@ CURVE = (2, 4, 8, 16, 32)
 WHOLE_MASKS = 0
 """Stands for the number of strokes where whole masks were given."""
 FOLDS = 5
-CLOCKS = {
-    "wall": (time.monotonic, time.monotonic),
-    "processor": (time.thread_time, time.process_time),
-}
-"""For training, which the calling thread does or helps with from beginning to end, and for the
-forest, which runs one thread at a time, but not always the same one."""
+CLOCKS = {"wall": time.monotonic, "processor": time.thread_time}
 METHODS = ("forest", "scratch", "bundled", "instant", "limn")
 
 # --- running ---------------------------------------------------------------------------------
@@ -77,21 +73,20 @@ def columns(method: str, marks: list[float]) -> list[str]:
 
 
 def answers(
-    method: str, case: Case, labels: list[np.ndarray], marks: list[float], clock: str
+    method: str, case: Case, labels: list[np.ndarray], marks: list[float], clock: Clock
 ) -> dict[str, Answer]:
     """A method's answers to the labels, one for each of its columns."""
-    of_training, of_forest = CLOCKS[clock]
     images, names = case.train_images, columns(method, marks)
     if method == "forest":
-        found = [forest(images, labels, case.seed, of_forest)]
+        found = [forest(images, labels, case.seed, clock)]
     elif method == "bundled":
-        found = [limn_engine.bundled(images, labels)]
+        found = [limn_engine.bundled(images, labels, clock)]
     elif method == "instant":
-        found = [limn_engine.instant(images, labels)]
+        found = [limn_engine.instant(images, labels, clock)]
     else:
         scratch = method == "scratch"
         seconds = [SCRATCH_SECONDS] if scratch else marks
-        after = limn_engine.finetune(images, labels, seconds, case.seed, scratch, of_training)
+        after = limn_engine.finetune(images, labels, seconds, case.seed, scratch, clock)
         found = [after[mark] for mark in seconds]
     return dict(zip(names, found, strict=True))
 
@@ -110,11 +105,11 @@ def corrected(
     return result
 
 
-def evaluate(case: Case, answer: Answer) -> Record:
+def evaluate(case: Case, answer: Answer, clock: Clock) -> Record:
     """Scores over the scored images: Dice, IoU and AP50 as means over images, SEG over objects."""
-    began = time.monotonic()
+    began = clock()
     predictions = [answer.predict(image) for image in case.test_images]
-    seconds = time.monotonic() - began
+    seconds = clock() - began
     each: list[Scores] = [
         score(probability, found, truth, case.kind == "instances")
         for (probability, found), truth in zip(predictions, case.test_truth, strict=True)
@@ -166,17 +161,20 @@ def run(case: Case, method: str, how: Sitting, known: set[str]) -> Iterator[Reco
     if all(key_of(key) in known for key in keys):
         return
     labels = case.train_labels
+    clock = clock_of(method, how.clock)
     for turn in range(how.rounds + 1):
-        found = answers(method, case, labels, how.marks, how.clock)
+        found = answers(method, case, labels, how.marks, clock)
         for key in keys:
             if key["round"] == turn and key_of(key) not in known:
-                yield {
-                    **key,
-                    "date": str(date.today()),
-                    **evaluate(case, found[str(key["column"])]),
-                }
+                result = evaluate(case, found[str(key["column"])], clock)
+                yield {**key, "date": str(date.today()), **result}
         if turn < how.rounds:
             labels = corrected(case, labels, list(found.values())[-1], how.strokes)
+
+
+def clock_of(method: str, name: str) -> Clock:
+    """The clock for a method. The forest runs one thread at a time, but not always the same one."""
+    return time.process_time if name == "processor" and method == "forest" else CLOCKS[name]
 
 
 KEY = ("set", "seed", "strokes", "round", "column", "clock", "threads")
@@ -293,7 +291,7 @@ def about(seeds: int, strokes: list[int], clock: str) -> str:
             f"- {date.today()}, {describe(torch.device('cpu'))}, {platform.machine()}, "
             f"torch {torch.__version__}; torch threads: {torch.get_num_threads()}, the forest: 1",
             f"- {painted_how}",
-            f"- seconds of training by the {clock} clock",
+            f"- seconds by the {clock} clock",
         ]
     )
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from tests.annotator import BACKGROUND, CELL, Path, painted, random_strokes
 from tests.benchmarks.scores import average_precision, score, seg
+from tests.benchmarks.tables import curve
 from tests.benchmarks.tables import scores as score_table
 
 # --- scores ----------------------------------------------------------------------------------
@@ -152,10 +153,11 @@ def test_an_image_without_cells_gets_no_stroke() -> None:
 # --- tables ----------------------------------------------------------------------------------
 
 
-def test_table_compares_with_the_forest_over_shared_seeds_and_groups_the_sets() -> None:
-    def record(name: str, column: str, seed: int, dice: float) -> dict:
-        return {"set": name, "column": column, "seed": seed, "dice": dice}
+def record(name: str, column: str, seed: int, dice: float, strokes: int = 8) -> dict:
+    return {"set": name, "column": column, "seed": seed, "dice": dice, "strokes": strokes}
 
+
+def test_table_compares_with_the_forest_over_shared_seeds_and_groups_the_sets() -> None:
     records = [
         record("phc_u373", "forest", 0, 0.5),
         record("phc_u373", "forest", 1, 0.3),
@@ -168,3 +170,14 @@ def test_table_compares_with_the_forest_over_shared_seeds_and_groups_the_sets() 
     assert "| **mean: other images in pretraining** (1) |  | 0.800 | 0.700 |" in text
     assert "| **mean: all sets** (2) |  | 0.650 | 0.650 |" in text
     assert "| **sets above the forest** |  |  | 1 of 2 |" in text
+
+
+def test_curve_has_a_row_for_each_number_of_strokes() -> None:
+    records = [
+        record(name, "forest", 0, dice, strokes)
+        for name, dice in (("phc_u373", 0.2), ("phc_t98g", 0.4))
+        for strokes in (16, 2)
+    ]
+    text = curve(records, ["forest", "instant"], ["phc_t98g", "phc_u373"])
+    assert "Dice, mean over 2 sets:" in text
+    assert "| 2 | 0.300 | – |\n| 16 | 0.300 | – |" in text

@@ -36,7 +36,7 @@ def brute_force(objects: np.ndarray, w0: float, sigma: float) -> np.ndarray:
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     objects=arrays(
         np.int32,
@@ -55,17 +55,17 @@ def test_equals_the_formula_on_scattered_pixels(objects, w0, sigma):
     assert np.allclose(found, expected, rtol=1e-4, atol=1.01 * NEGLIGIBLE * w0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     cells=st.lists(
-        st.tuples(st.integers(0, 39), st.integers(0, 39), st.integers(2, 9), st.integers(2, 9)),
+        st.tuples(st.integers(0, 27), st.integers(0, 27), st.integers(2, 9), st.integers(2, 9)),
         max_size=6,
     ),
     background=st.sampled_from([0, 1]),
 )
 def test_equals_the_formula_on_cells(cells, background):
     """Rectangles that touch, overlap, reach the image's edges, or leave the gap unlabelled."""
-    objects = np.full((40, 40), background)
+    objects = np.full((28, 28), background)
     for number, (y, x, height, width) in enumerate(cells, start=2):
         objects[y : y + height, x : x + width] = number
     found = border_weights(objects)

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tests.synthetic import write_imagej
+from unet_core.measure import measure
 from unet_core.objects import (
     ObjectNumbers,
     classes_of_objects,
     count_objects,
+    interior_levels,
     interior_target,
     label_plane,
-    measure,
+    split_objects,
 )
 from unet_core.stack import PlaneIndex, open_stack
 
@@ -22,7 +24,7 @@ def number(classes: np.ndarray, min_size: int) -> np.ndarray:
     """Number objects of a (T, Z, Y, X) class stack plane by plane."""
     planes = [PlaneIndex(t, z) for t in range(classes.shape[0]) for z in range(classes.shape[1])]
     labels = [label_plane(classes[p]) for p in planes]
-    numbers = ObjectNumbers()
+    numbers = ObjectNumbers(cut=False)
     for plane, own in zip(planes, labels, strict=True):
         numbers.add(plane, own, classes[plane])
     found = numbers.finish(min_size)
@@ -118,6 +120,127 @@ def test_interior_target_knows_each_object_by_itself(seed):
 def test_interior_target_of_a_plane_without_borders():
     assert not interior_target(np.zeros((8, 9), np.int32)).any()
     assert (interior_target(np.full((8, 9), 5)) == 1).all()
+
+
+def cells(shape, *discs):
+    """Numbered discs (y, x, radius), the later over the earlier, and their class map."""
+    objects = np.zeros(shape, np.int32)
+    for number, (y, x, radius) in enumerate(discs, start=1):
+        objects[disc(shape, y, x, radius)] = number
+    return objects, np.where(objects > 0, 2, 1).astype(np.uint8)
+
+
+def agreement(found, truth):
+    """Smallest intersection over union of a true object with its best match."""
+    return min(
+        max(
+            ((found == label) & (truth == cell)).sum() / ((found == label) | (truth == cell)).sum()
+            for label in np.unique(found[truth == cell])
+        )
+        for cell in set(np.unique(truth)) - {0}
+    )
+
+
+TOUCHING = ((30, 25, 16), (32, 52, 12), (55, 42, 14), (32, 69, 6))
+
+
+@pytest.mark.parametrize("keep", [lambda x: x, interior_levels], ids=["float", "uint8"])
+def test_touching_cells_come_apart(keep):
+    truth, classes = cells((80, 90), *TOUCHING)
+    assert label_plane(classes).max() == 1
+    found = split_objects(classes, keep(interior_target(truth)), 10)
+    assert found.dtype == np.int32
+    assert found.max() == 4
+    assert ((found > 0) == (classes > 1)).all()
+    assert agreement(found, truth) > 0.9
+    assert count_objects(classes, keep(interior_target(truth))) == 4
+
+
+@given(seed=st.integers(0, 9999))
+@settings(max_examples=30)
+def test_a_poor_interior_does_not_hinder_and_other_classes_never_mix(seed):
+    """Half as high, blurred and noisy, and free to say anything outside the cells."""
+    random = np.random.default_rng(seed)
+    truth, classes = cells((80, 90), *TOUCHING)
+    noise = ndimage.gaussian_filter(random.normal(size=truth.shape), 2)
+    interior = 0.6 * interior_target(truth) + 0.04 * noise / noise.std()
+    interior = np.where(truth > 0, np.clip(interior, 0, 1), random.random(truth.shape))
+    found = split_objects(classes, interior.astype(np.float32), 10)
+    assert 3 <= found.max() <= 5
+    assert agreement(found, truth * (truth < 4)) > 0.7
+    classes[truth == 2] = 3
+    found = split_objects(classes, interior.astype(np.float32), 10)
+    for label in range(1, found.max() + 1):
+        assert len(np.unique(classes[found == label])) == 1
+
+
+def test_one_irregular_body_stays_whole():
+    """Elongated, bent and with a protrusion: its own interior has humps, but no deep valleys."""
+    body = np.zeros((120, 120), bool)
+    for i, angle in enumerate(np.linspace(0, 2.5, 60)):
+        body |= disc(
+            body.shape, 60 - 40 * np.sin(angle), 60 - 40 * np.cos(angle), 9 + 2 * (i % 20 > 9)
+        )
+    body |= ndimage.binary_dilation(disc(body.shape, 30, 20, 1), iterations=6)
+    classes = np.where(body, 2, 1).astype(np.uint8)
+    random = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(random.normal(size=body.shape), 2)
+    interior = np.clip(interior_target(body.astype(int)) + 0.05 * noise / noise.std(), 0, 1)
+    assert split_objects(classes, interior, 10).max() == 1
+    assert split_objects(classes, np.zeros_like(interior), 10).max() == 1
+
+
+@given(seed=st.integers(0, 9999), min_size=st.integers(0, 40))
+@settings(max_examples=40)
+def test_splitting_only_ever_cuts_connected_parts(seed, min_size):
+    """Each object is connected and lies in one part; what is cut off is not too small."""
+    random = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(random.normal(size=(2, 40, 50)), (0, 1.5, 1.5))
+    classes = np.where(noise[0] > 0.06, 2, np.where(noise[0] < -0.1, 3, 1)).astype(np.uint8)
+    interior = random.random(classes.shape, dtype=np.float32) ** 4
+    found, parts = split_objects(classes, interior, min_size), label_plane(classes)
+    assert ((found > 0) == (parts > 0)).all()
+    assert set(np.unique(found)) - {0} == set(range(1, found.max() + 1))
+    sizes = np.bincount(parts.ravel())
+    for label in range(1, found.max() + 1):
+        own = found == label
+        assert ndimage.label(own)[1] == 1
+        (part,) = np.unique(parts[own])
+        assert own.sum() >= min(min_size, sizes[part])
+    assert np.array_equal(split_objects(classes, None, min_size), parts)
+
+
+def test_an_empty_plane_has_no_objects():
+    plane = np.ones((5, 6), np.uint8)
+    for interior in (None, np.zeros((5, 6), np.float32)):
+        assert not split_objects(plane, interior, 10).any()
+
+
+def test_neighbours_stay_apart_through_z():
+    """Two leaning cells: each lies a little on the other's next plane, as do all in tissue."""
+    truth = np.zeros((1, 6, 50, 90), np.int32)
+    for z in range(6):
+        truth[0, z] = cells((50, 90), (25, 22 + 4 * z, 14), (25, 48 + 4 * z, 14))[0]
+    classes = np.where(truth > 0, 2, 1).astype(np.uint8)
+    joined, apart = ObjectNumbers(cut=False), ObjectNumbers(cut=True)
+    own = [split_objects(classes[0, z], interior_target(truth[0, z]), 5) for z in range(6)]
+    for z in range(6):
+        for numbers in (joined, apart):
+            numbers.add(PlaneIndex(0, z), own[z], classes[0, z])
+    assert joined.finish(5) == 1
+    assert apart.finish(5) == 2
+    volume = np.stack([apart.number_of(z, own[z]) for z in range(6)])
+    assert agreement(volume, truth[0]) > 0.85
+
+
+def test_halves_of_a_cell_in_one_plane_are_one_through_the_next():
+    classes = np.full((2, 10, 20), 2, np.uint8)
+    halves = np.repeat(np.array([[1, 2]], np.int32), 10, axis=1).repeat(10, axis=0)
+    numbers = ObjectNumbers(cut=True)
+    numbers.add(PlaneIndex(0, 0), halves, classes[0])
+    numbers.add(PlaneIndex(0, 1), np.ones((10, 20), np.int32), classes[1])
+    numbers.add(PlaneIndex(1, 0), halves, classes[0])  # another time point
+    assert numbers.finish(0) == 3
 
 
 def rows_of(path, numbers, name="cells.tif"):

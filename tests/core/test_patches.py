@@ -92,30 +92,27 @@ def strokes(count: int, value: int, left: int) -> np.ndarray:
 
 
 def test_one_stroke_in_five_of_each_class_is_kept_aside():
-    labels = strokes(11, 1, 10) + strokes(11, 2, 100)
+    labels = strokes(16, 1, 10) + strokes(16, 2, 100)
     learned, aside = TrainingSet([region(labels)]).split()
     kept = [stroke.value for stroke in aside.strokes]
-    assert (kept.count(1), kept.count(2)) == (2, 2)
-    assert len(learned.strokes) == 18
+    assert (kept.count(1), kept.count(2)) == (3, 3)
+    assert len(learned.strokes) == 26
     both = learned.regions[0].labels.astype(int) + aside.regions[0].labels
     assert np.array_equal(both, labels), "every pixel is on one side"
 
 
 def test_what_is_kept_aside_stays_so_when_more_is_painted():
-    fewer = strokes(10, 1, 10) + strokes(10, 2, 100)
+    fewer = strokes(15, 1, 10) + strokes(15, 2, 100)
     more = fewer + 0
     more[30:36, 200:230], more[70:76, 200:230] = 1, 2
     _, aside = TrainingSet([region(fewer)]).split()
     _, later = TrainingSet([region(more)]).split()
     stayed = {stroke.place for stroke in aside.strokes} & {s.place for s in later.strokes}
-    assert len(stayed) >= 3
+    assert len(stayed) >= 4
 
 
 def test_too_few_strokes_are_all_learned():
-    data = TrainingSet([region(strokes(9, 1, 10))])
-    learned, aside = data.split()
-    assert aside is not None and len(aside.strokes) == 1
-    few = TrainingSet([region(strokes(4, 1, 10) + strokes(4, 2, 100))])
+    few = TrainingSet([region(strokes(20, 1, 10)[:500] + strokes(12, 2, 100))])
     assert few.split() == (few, None)
 
 

@@ -11,7 +11,7 @@ from unet_core.export import ExportError
 from unet_core.inference import Prediction, Predictor, classes_at, predict_plane
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
-from unet_core.objects import label_plane
+from unet_core.objects import interior_target, label_plane
 from unet_core.segment import OUTPUTS, segment
 from unet_core.stack import open_stack
 
@@ -136,6 +136,53 @@ def test_many_objects_do_not_overflow(tmp_path, monkeypatch):
     assert count == written.max() == side * side // 2
     assert written.dtype == np.uint32
     assert np.array_equal(written > 0, label_plane((board + 1).astype(np.uint8)) > 0)
+
+
+def touching_cells(side=96):
+    """Numbered 20 pixel squares, each touching the next ones, in an island."""
+    rows, columns = np.indices((side, side))
+    objects = 1 + rows // 20 * 5 + columns // 20
+    return np.where((rows < 80) & (columns < 80), objects, 0)
+
+
+def predict(monkeypatch, objects, with_interior=True):
+    """Let every network see these objects `(Y, X)` in every plane."""
+    probabilities = (objects > 0)[None].astype(np.float32)
+    interior = interior_target(objects)
+
+    def each(predictor, work, ranges):
+        for _, tile in work:
+            inside = interior[tile.core.slices] if with_interior else None
+            yield Prediction(probabilities[:, *tile.core.slices], inside)
+
+    monkeypatch.setattr(Predictor, "each", each)
+
+
+@pytest.mark.parametrize("core", [16, 48, 1024])
+def test_touching_cells_are_objects_of_their_own_whatever_the_tiles(tmp_path, monkeypatch, core):
+    truth = touching_cells()
+    predict(monkeypatch, truth)
+    monkeypatch.setattr(Predictor, "core", core)
+    path = write_imagej(tmp_path / "c.tif", np.zeros((2, 3, 96, 96), np.uint8), "TZYX")
+    with open_stack(path) as stack:
+        targets, count = run(Model.bundled(), stack, tmp_path / "out", ("objects",))
+    written = tifffile.imread(targets["objects"])
+    assert count == written.max() == 2 * 16, "through z, not over time, and neighbours apart"
+    assert ((written > 0) == (truth > 0)).all()
+    for t in range(2):
+        for plane in written[t]:
+            assert np.array_equal(plane, written[t, 0])
+            pairs = np.unique(np.stack((plane.ravel(), truth.ravel())), axis=1, return_counts=True)
+            most = np.sort(pairs[1])[-17:]
+            assert most.min() > 350, "each of the 400 pixel squares is nearly one object"
+
+
+def test_without_an_interior_objects_are_connected_parts(tmp_path, monkeypatch):
+    predict(monkeypatch, touching_cells(), with_interior=False)
+    path = write_imagej(tmp_path / "c.tif", np.zeros((96, 96), np.uint8), "YX")
+    with open_stack(path) as stack:
+        _, count = run(Model.bundled(), stack, tmp_path / "out", ("objects",))
+    assert count == 1
 
 
 def test_what_cannot_be_written_is_said_before_any_work(stack, tmp_path):

@@ -211,6 +211,7 @@ class Engine(QObject):
         if self._stack is None or self._occupied:
             return
         self._asked = "training"
+        self._last_labels = labels
         self._after_job(lambda: self._start("training", partial(self._training, labels)))
 
     def update_labels(self, labels: Annotation) -> None:

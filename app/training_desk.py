@@ -74,6 +74,7 @@ class TrainingDesk(QObject):
         """Train on what is painted, if that is possible."""
         self._document.end_stroke()
         if self.reason is None:
+            self._hand_over.stop()  # these are the newest
             self._engine.train(self._document.annotation.snapshot())
 
     @Slot()

@@ -183,7 +183,7 @@ class Predictor:
         return Prediction.assembled(core.height, core.width, parts)
 
     def _forward(self, windows: Sequence[NDArray[np.float32]], core: Rect) -> list[Prediction]:
-        batch = torch.from_numpy(np.stack(windows)).to(self.device, self._precision)
+        batch = torch.from_numpy(np.stack(windows)).to(self.device)
         with torch.inference_mode():
             batch = batch.contiguous(memory_format=torch.channels_last)
             logits, interior = self._network(batch, core)

@@ -27,19 +27,19 @@ class TileNetwork(Protocol):
     def __call__(self, window: Tensor, core: Rect) -> tuple[Tensor, Tensor | None]:
         """Float32 class logits `(N, K, height, width)` and interior logit `(N, 1, …)` or None.
 
-        `window` is `(N, C, Y, X)`: the core, which lies at `core` inside it, with the halo around.
-        Its origin is a multiple of the network's stride.
+        `window` is `(N, C, Y, X)` float32: the core, which lies at `core` inside it, with the halo
+        around. Its origin is a multiple of the network's stride.
         """
 
 
 def lean(network: nn.Module, device: torch.device, dtype: torch.dtype) -> TileNetwork:
-    """A copy of `network` that only predicts, on `device`, with weights of type `dtype`.
+    """A copy of `network` that only predicts, on `device`, in the precision `dtype`.
 
     Later changes of the network's weights do not reach it.
     """
-    made = LeanUNet(network) if isinstance(network, UNet) else Cropped(network)
+    made = LeanUNet(network, dtype) if isinstance(network, UNet) else Cropped(network, dtype)
     made.requires_grad_(False)
-    made.to(device=device, dtype=dtype)
+    made.to(device)
     made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return made.eval()
 
@@ -47,26 +47,37 @@ def lean(network: nn.Module, device: torch.device, dtype: torch.dtype) -> TileNe
 class Cropped(nn.Module):
     """Any network as it is, with the core cut out of what it gives."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = folded(network)
+        self.network = folded(network).to(dtype)
+        self.dtype = dtype
 
     def forward(self, window: Tensor, core: Rect) -> tuple[Tensor, Tensor | None]:
         """See `TileNetwork`."""
-        logits, interior = self.network.forward_all(window)  # type: ignore[operator]
+        logits, interior = self.network.forward_all(window.to(self.dtype))  # type: ignore[operator]
         cut = (slice(None), slice(None), *core.slices)
         return logits[cut].float(), None if interior is None else interior[cut].float()
 
 
 class LeanUNet(nn.Module):
-    """A `UNet` for prediction; equals its `forward_all` on the core up to rounding."""
+    """A `UNet` for prediction; equals its `forward_all` on the core up to rounding.
 
-    def __init__(self, network: UNet) -> None:
+    The first convolution is always computed in float32: it costs next to nothing and is where
+    rounding does the most harm, to small differences between large intensities.
+    """
+
+    def __init__(self, network: UNet, dtype: torch.dtype) -> None:
         super().__init__()
+        self.dtype = dtype
         self.down = nn.ModuleList(_unpadded(folded(level)) for level in network.down)
         self.reduce = deepcopy(network.reduce)
         self.up = nn.ModuleList(_unpadded(folded(level)) for level in network.up)
         self.outputs = _outputs(network)
+        first_level = self.down[0]
+        assert isinstance(first_level, nn.Sequential)
+        self.down[0] = first_level[1:]
+        self.to(dtype)
+        self.first = first_level[0]
 
     def forward(self, window: Tensor, core: Rect) -> tuple[Tensor, Tensor | None]:
         """See `TileNetwork`."""
@@ -81,6 +92,7 @@ class LeanUNet(nn.Module):
 
         skips: list[Tensor] = []
         features = cut(window, 0, 0, (rows.encoded[0].grown(2), columns.encoded[0].grown(2)))
+        features = self.first(features).to(self.dtype)
         for level, convolutions in enumerate(self.down):
             if level:
                 features = functional.max_pool2d(features, 2)

@@ -64,8 +64,8 @@ class Verdict:
         if self.score is None or not self.known:
             return "Too few labels to judge how well it learned."
         return (
-            f"Right on {self.score.right:.0%} of the strokes kept aside to judge by "
-            f"({self.low:.0%} to {self.high:.0%})."
+            f"Right on {100 * self.score.right:.0f} % of the strokes kept aside to judge by "
+            f"({100 * self.low:.0f} to {100 * self.high:.0f} %)."
         )
 
 

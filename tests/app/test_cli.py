@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ from tests.annotator import annotate
 from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
 from unet_core.annotation import Annotation
+from unet_core.border_weights import border_term
 from unet_core.model import Model
+from unet_core.networks import REGISTRY, UNet
 from unet_core.stack import PlaneIndex, open_stack
+from unet_core.training import fit
+from unet_core.unet2015 import UNet2015
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,8 +63,11 @@ def train(folder, *words, steps=6):
 
 def test_train_predict_measure(folder, cells, capsys):
     assert train(folder, "--json", steps=12) == 0
-    summary = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
     assert summary["steps"] == 12
+    assert summary["verdict"] is None
+    assert captured.err.splitlines()[-1] == "Too few labels to judge how well it learned."
     model = folder / "model.safetensors"
     masks = folder / "masks"
     assert run("predict", "--model", model, "--out", masks, "--json", folder / "cells.tif") == 0
@@ -108,6 +116,48 @@ def test_objects_as_labels_and_from_scratch(folder, cells):
     model = Model.load(folder / "model.safetensors")
     assert len(model.classes) == 2
     assert model.provenance["steps"] == 2
+
+
+def test_gaps_between_numbered_cells_count_more(folder, cells, monkeypatch):
+    trained_on = []
+
+    def spy(start, data, **options):
+        trained_on.append(data)
+        return fit(start, data, **options)
+
+    monkeypatch.setattr("unet_core.training.fit", spy)
+    numbers = np.zeros(cells.mask.shape, np.uint16)
+    numbers[20:120, 20:200] = 1
+    numbers[40:80, 40:80], numbers[40:80, 83:120] = 2, 3
+    tifffile.imwrite(folder / "labels.tif", numbers)
+    assert train(folder, "--labels-are", "objects", steps=1) == 0
+    tifffile.imwrite(folder / "labels.tif", np.minimum(numbers, 2).astype(np.uint8))
+    assert train(folder, steps=1) == 0
+    (numbered,), (painted_only,) = (data.regions for data in trained_on)
+    y, x = numbered.origin[2:]
+    window = slice(y, y + numbered.labels.shape[0]), slice(x, x + numbered.labels.shape[1])
+    assert np.array_equal(numbered.emphasis, border_term(numbers)[window])
+    assert numbered.emphasis[60 - y, 81 - x] > 1
+    assert painted_only.emphasis is None
+
+
+def test_the_network_of_2015_trains_and_predicts(folder, monkeypatch):
+    """With fewer channels: its 31 million parameters take their time."""
+    monkeypatch.setitem(REGISTRY, "unet2015", lambda c, k: UNet2015(c, k, width=2))
+    assert train(folder, "--from", "scratch", "--network", "unet2015", steps=2) == 0
+    model = folder / "model.safetensors"
+    assert Model.load(model).network_name == "unet2015"
+    assert run("predict", "--model", model, "--out", folder / "m", folder / "cells.tif") == 0
+    assert tifffile.imread(folder / "m" / "cells_objects.tif").shape == (256, 320)
+
+
+def test_training_ends_early_when_it_has_settled(folder, capsys, monkeypatch):
+    monkeypatch.setattr(UNet, "recipe", replace(UNet.recipe, patch=64, batch=2, patience=8))
+    monkeypatch.setattr("unet_core.training.WORTHWHILE", 1.0)  # nothing is
+    pair = ("--pair", folder / "cells.tif", folder / "labels.tif")
+    out = ("--out", folder / "model.safetensors")
+    assert run("train", *pair, *out, "--seconds", 100_000, "--device", "cpu", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 8
 
 
 def test_training_goes_on_from_a_model(folder):

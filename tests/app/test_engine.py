@@ -5,24 +5,36 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from app.engine import Engine, ExportRequest
+from app.engine import BUNDLED, MODEL_FILE, Engine, ExportRequest
 from tests.annotator import annotate
 from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
+from unet_core.networks import REGISTRY, UNet
+from unet_core.patches import TrainingSet
 from unet_core.segment import fingerprint
 from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
+from unet_core.training import fit
+from unet_core.unet2015 import UNet2015
 
 PLANE = PlaneIndex(0, 0)
 ALL = Rect(0, 0, 200, 240)
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch):
+    """Here it matters what happens between the steps."""
+    monkeypatch.setattr(UNet, "recipe", replace(UNet.recipe, patch=64, batch=2))
 
 
 @pytest.fixture
@@ -143,7 +155,8 @@ def test_training_reports_predicts_in_between_and_ends_with_a_model(qtbot, engin
     with qtbot.waitSignals([engine.training_started, engine.training_finished], order="strict"):
         engine.train(labels_for(cells))
     (model,) = models
-    assert [r.step for r in reports] == list(range(1, 9))
+    assert [r.step for r in reports] == list(range(9))
+    assert all(r.verdict.endswith(".") for r in reports)
     assert engine.model is model
     assert model.provenance["steps"] == 8
     idle(qtbot, engine)
@@ -154,11 +167,14 @@ def test_training_reports_predicts_in_between_and_ends_with_a_model(qtbot, engin
 
 def test_stop_keeps_what_was_learned(qtbot, engine, cells):
     engine.training_steps = 10_000
-    with qtbot.waitSignal(engine.training_progress):
-        engine.train(labels_for(cells))
+    steps = []
+    engine.training_progress.connect(lambda progress: steps.append(progress.step))
+    engine.train(labels_for(cells))
+    qtbot.waitUntil(lambda: bool(steps) and steps[-1] > 0)
     with qtbot.waitSignal(engine.training_finished) as finished:
         engine.stop()
     assert finished.args[0].startswith("Stopped")
+    assert not finished.args[1]
     assert engine.model is not None
     idle(qtbot, engine)
     # and again: the path after the path
@@ -356,6 +372,192 @@ def test_a_class_first_painted_while_it_trains_waits_for_the_next_training(qtbot
     engine.update_labels(labels.snapshot())
     counts = labels.counts()
     learns_from(qtbot, engine, {1: counts[1], 2: counts[2]})
+
+
+def painted(*strokes) -> Annotation:
+    """Labels of one stroke for each class value and (y, x)."""
+    labels = Annotation((1, 2, 200, 240))
+    for value, place in strokes:
+        stroke = labels.stroke(PLANE, value, 9)
+        stroke.to(*place)
+        stroke.to(place[0], place[1] + 20)
+        stroke.finish()
+    return labels
+
+
+def test_strokes_of_two_classes_are_answered_at_once(qtbot, engine, cells):
+    engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    bundled = shown(engine)
+    engine.update_labels(labels_for(cells).snapshot())
+    qtbot.waitUntil(lambda: engine.shown_model is not None)
+    idle(qtbot, engine)
+    answer = shown(engine)
+    assert engine.model is None, "nothing was trained"
+    assert engine.shown_model.provenance["steps"] == 0
+    assert not np.array_equal(answer, bundled)
+    assert dice(answer >= 128, cells.mask) > dice(bundled >= 128, cells.mask)
+    # One class alone tells nothing: what the bundled network says comes back.
+    engine.update_labels(painted((2, (50, 50))).snapshot())
+    qtbot.waitUntil(lambda: engine.shown_model is None)
+    idle(qtbot, engine)
+    assert np.array_equal(shown(engine), bundled)
+
+
+def test_labels_are_answered_in_the_job_that_predicts(qtbot, engine, cells, patient_stack):
+    busy = []
+    engine.busy_changed.connect(busy.append)
+    engine.set_view(PlaneIndex(0, 1), ALL)
+    for _ in range(3):
+        engine.update_labels(labels_for(cells).snapshot())
+    patient_stack.set()
+    idle(qtbot, engine)
+    assert busy == ["predicting", "idle"]
+    assert engine.shown_model is not None
+    assert not engine.labels_waiting
+
+
+def test_while_live_is_off_strokes_are_not_answered(qtbot, engine, cells):
+    engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    engine.set_live(False)
+    engine.update_labels(labels_for(cells).snapshot())
+    assert engine.busy == "idle"
+    engine.set_live(True)
+    qtbot.waitUntil(lambda: engine.shown_model is not None)
+    idle(qtbot, engine)
+
+
+def test_without_training_the_instant_answer_is_exported(qtbot, engine, cells, tmp_path):
+    engine.set_view(PLANE, ALL)
+    engine.update_labels(labels_for(cells).snapshot())
+    qtbot.waitUntil(lambda: engine.shown_model is not None)
+    idle(qtbot, engine)
+    overlay = shown(engine)
+    with qtbot.waitSignal(engine.export_finished):
+        engine.export(ExportRequest(tmp_path / "classes.tif", "classes"))
+    idle(qtbot, engine)
+    with open_stack(tmp_path / "classes.tif") as written:
+        assert ((written.plane(0, 0)[0] == 2) == (overlay >= 128)).mean() > 0.9999
+    target = tmp_path / "instant.safetensors"
+    with qtbot.waitSignal(engine.export_finished):
+        engine.export(ExportRequest(target, "model"))
+    model = Model.load(target)
+    assert fingerprint(model) == fingerprint(engine.shown_model)
+    assert model.provenance["steps"] == 0
+    assert set(model.provenance["labelled_pixels"]) == {"1", "2"}
+
+
+def test_training_does_not_depend_on_the_instant_answer(qtbot, engine, cells, stack):
+    """Else the command line, which has none, would give another result."""
+    labels = labels_for(cells)
+    engine.set_view(PLANE, ALL)
+    engine.update_labels(painted((1, (10, 10)), (2, (90, 90))).snapshot())
+    qtbot.waitUntil(lambda: engine.shown_model is not None)
+    engine.training_steps = 1
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels.snapshot())
+    data = TrainingSet.of(stack, labels, intensity_range(stack))
+    start = Model.bundled().adapted(1, DEFAULT_CLASSES)
+    *_, report = fit(start, data, device=torch.device("cpu"), steps=1)
+    assert fingerprint(engine.model) == fingerprint(report.model)
+    assert engine.shown_model is engine.model
+
+
+def test_what_has_settled_says_so_and_ended_by_itself(qtbot, engine, cells, monkeypatch):
+    monkeypatch.setattr(UNet, "recipe", replace(UNet.recipe, patience=8))
+    monkeypatch.setattr("unet_core.training.WORTHWHILE", 1.0)  # nothing is
+    engine.training_steps = None
+    with qtbot.waitSignal(engine.training_finished) as finished:
+        engine.train(labels_for(cells))
+    assert finished.args == ["Settled after 8 steps", True]
+
+
+def test_only_better_weights_are_predicted_with(qtbot, engine, cells, monkeypatch):
+    """The prediction on show does not flicker with every step."""
+    monkeypatch.setattr("unet_core.training.JUDGE_EVERY", 1000)
+    engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    engine.take_tiles()
+    generations = set()
+    engine.tiles_ready.connect(
+        lambda: generations.update(tile.generation for tile in engine.take_tiles())
+    )
+    engine.training_steps = 12
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels_for(cells))
+    idle(qtbot, engine)
+    assert generations <= {2, 3, 4}  # the first answer, better weights at the end, the last look
+
+
+@pytest.fixture
+def narrow_2015(monkeypatch):
+    """The paper's network with fewer channels: its 31 million parameters take their time."""
+    monkeypatch.setitem(REGISTRY, "unet2015", lambda c, k: UNet2015(c, k, width=2))
+
+
+def test_training_can_begin_with_the_network_of_2015(qtbot, engine, cells, narrow_2015):
+    starts = []
+    engine.start_changed.connect(starts.append)
+    engine.begin_with("unet2015")
+    assert starts == ["unet2015"]
+    engine.training_steps = 1
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels_for(cells))
+    assert engine.model.network_name == "unet2015"
+    idle(qtbot, engine)
+    engine.set_view(PLANE, ALL)
+    qtbot.waitUntil(lambda: shown(engine) is not None)
+    # It is told from the model itself, as when a project is opened again.
+    model = engine.model
+    engine.begin_with(BUNDLED)
+    qtbot.waitUntil(lambda: engine.model is None)
+    engine.set_model(model)
+    qtbot.waitUntil(lambda: engine.start == "unet2015")
+
+
+def test_training_can_begin_with_a_model_file(qtbot, engine, cells, tmp_path):
+    path = tmp_path / "other.safetensors"
+    other = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=3)
+    other.provenance.update(steps=40, labelled_pixels={"1": 5, "2": 5})
+    other.save(path)
+    with qtbot.waitSignal(engine.model_trained):
+        engine.begin_with(path)
+    idle(qtbot, engine)
+    assert engine.start == MODEL_FILE
+    assert fingerprint(engine.model) == fingerprint(other)
+    engine.training_steps = 1
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels_for(cells))
+    assert engine.model.provenance["steps"] == 41
+    # What is no model leaves all as it is.
+    idle(qtbot, engine)
+    before = engine.model
+    path.write_text("no model")
+    with qtbot.waitSignals([engine.failed, engine.start_changed]):
+        engine.begin_with(path)
+    idle(qtbot, engine)
+    assert engine.model is before
+
+
+def test_a_full_graphics_card_is_said_and_training_goes_on(qtbot, engine, cells, monkeypatch):
+    """Where there is no card, "meta" stands for it: its tensors hold no data."""
+
+    def fit_or_fail(start, data, *, device, **options):
+        if device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return fit(start, data, device=device, **options)
+
+    monkeypatch.setattr("unet_core.training.fit", fit_or_fail)
+    monkeypatch.setattr("unet_core.live.LivePrediction.show", lambda prediction, model: None)
+    engine._device = torch.device("meta")
+    sentences = []
+    engine.said.connect(sentences.append)
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels_for(cells))
+    assert engine.model.provenance["steps"] == 3
+    (sentence,) = sentences
+    assert "out of memory" in sentence
 
 
 def test_the_process_ends_cleanly_while_it_trains(tmp_path, stack):

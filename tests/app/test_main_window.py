@@ -550,7 +550,7 @@ def test_says_whose_prediction_is_on_show(make_window, image, tmp_path, qtbot):
     assert "Learning" in network.text()
     qtbot.waitUntil(lambda: window.engine.busy == "idle")
     assert network.text() == "Trained on your strokes, 2 steps"
-    assert "train again, or export" in window.training.status.text()
+    assert "goes on when you paint more" in window.training.status.text()
     save_as(window, tmp_path / "work.limn", qtbot)
     # Another image has another network, curve and threshold; the project brings all back.
     window.prediction.threshold.setValue(77)

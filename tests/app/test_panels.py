@@ -132,16 +132,48 @@ def test_training_button_gives_the_reason(shown, qtbot):
 def test_training_shows_progress_and_ends(shown):
     panel = shown(TrainingPanel())
     assert not panel.stop.isEnabled()
+    panel.set_stoppable(True)
     panel.set_training(True)
-    assert panel.stop.isEnabled()
+    assert panel.stop.isEnabled() and not panel.start.isEnabled()
     for step in range(1, 5):
         panel.set_progress(step, 1 / step, step / 8, 8.0 - step)
     assert panel.progress.value() == 500 and "4 s left" in panel.progress.format()
     assert [step for step, _ in panel.plot.points] == [1, 2, 3, 4]
     panel.set_training(False)
+    panel.set_stoppable(False)
     assert not panel.stop.isEnabled() and len(panel.plot.points) == 4
+    assert panel.start.isEnabled()
     panel.set_training(True)
     assert panel.plot.points == []
+
+
+def test_the_verdict_is_shown_whole_and_stays(shown):
+    panel = shown(TrainingPanel())
+    words = "Right on 93 % of the strokes kept aside to judge by (81 to 98 %)."
+    panel.set_verdict(words)
+    panel.set_training(False)
+    assert panel.verdict.text() == words
+    assert panel.verdict.heightForWidth(200) >= 2 * panel.verdict.fontMetrics().height()
+    panel.reset()
+    assert panel.verdict.text() == ""
+
+
+def test_what_training_starts_from_is_asked_for_and_shown(shown, qtbot):
+    panel = shown(TrainingPanel())
+    panel.start.setFocus()
+    with qtbot.waitSignal(panel.start_chosen) as asked:
+        qtbot.keyClick(panel.start, Qt.Key.Key_Down)
+    assert asked.args == ["unet2015"]
+    assert panel.start.currentData() == "bundled", "not before it is so"
+    with qtbot.assertNotEmitted(panel.start_chosen):
+        panel.set_start("unet2015")
+    assert panel.start.currentData() == "unet2015"
+    # Networks that have no line of their own come from files.
+    panel.set_start("wide")
+    assert panel.start.currentData() == "file"
+    with qtbot.waitSignal(panel.start_chosen) as asked:
+        panel.start.activated.emit(panel.start.findData("file"))
+    assert asked.args == ["file"]
 
 
 def test_loss_plot_keeps_few_points_and_paints(shown):

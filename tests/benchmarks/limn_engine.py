@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from tests.benchmarks.answer import Answer, Clock, Predictor
-from tests.benchmarks.forest import connected_objects
+from unet_core.export import DEFAULT_MIN_SIZE
 from unet_core.inference import DEFAULT_THRESHOLD, classes_at, foreground, predict_plane
+from unet_core.instant import InstantAnswer
 from unet_core.model import DEFAULT_CLASSES, Model
 from unet_core.networks import BUNDLED
+from unet_core.objects import split_objects
 from unet_core.patches import Region, TrainingSet
 from unet_core.training import TrainingReport, fit
 
@@ -22,8 +24,15 @@ CPU = torch.device("cpu")
 def instant(
     images: list[np.ndarray], labels: list[np.ndarray], clock: Clock = time.monotonic
 ) -> Answer:
-    """What Limn shows at once. There is no instant answer yet: the bundled weights as they are."""
-    return bundled(images, labels, clock)
+    """What Limn shows at once: a head fitted to the strokes, on the bundled network's features."""
+    start = Model.bundled().adapted(images[0].shape[0])
+    began = clock()
+    fitting = InstantAnswer(start, CPU).fit(_training_set(images, labels), DEFAULT_CLASSES)
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            return Answer(predictor(end.value), clock() - began)
 
 
 def bundled(
@@ -53,12 +62,7 @@ def finetune(
         start = Model.fresh(BUNDLED, channels, DEFAULT_CLASSES, seed)
     else:
         start = Model.bundled().adapted(channels)
-    data = TrainingSet(
-        [
-            Region(image, marked, _ranges(channels))
-            for image, marked in zip(images, labels, strict=True)
-        ]
-    )
+    data = _training_set(images, labels)
     threads = torch.get_num_threads()
     waiting = sorted(seconds)
     answers: dict[float, Answer] = {}
@@ -81,14 +85,26 @@ def _answer(report: TrainingReport, elapsed: float) -> Answer:
 
 
 def predictor(model: Model) -> Predictor:
-    """Probability of the foreground, and connected objects of at least the size that Limn keeps."""
+    """Probability of the foreground, and objects as Limn counts and exports them."""
 
     def predict(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        probabilities = predict_plane(model, image, _ranges(model.channels), CPU).probabilities
-        cells = classes_at(probabilities, DEFAULT_THRESHOLD) > 1
-        return foreground(probabilities), connected_objects(cells)
+        found = predict_plane(model, image, _ranges(model.channels), CPU)
+        classes = classes_at(found.probabilities, DEFAULT_THRESHOLD)
+        objects = split_objects(classes, found.interior, DEFAULT_MIN_SIZE)
+        sizes = np.bincount(objects.ravel())
+        objects[sizes[objects] < DEFAULT_MIN_SIZE] = 0
+        return foreground(found.probabilities), objects
 
     return predict
+
+
+def _training_set(images: list[np.ndarray], labels: list[np.ndarray]) -> TrainingSet:
+    return TrainingSet(
+        [
+            Region(image, marked, _ranges(len(image)), (number, 0, 0, 0))
+            for number, (image, marked) in enumerate(zip(images, labels, strict=True))
+        ]
+    )
 
 
 def _ranges(channels: int) -> np.ndarray:

@@ -133,7 +133,7 @@ def _compiled(model: Model, device: torch.device, dtype: torch.dtype) -> str:
     halo = model.network.halo
     core = Rect(halo, halo, WHOLE_CORE, WHOLE_CORE)
     side = WHOLE_CORE + 2 * halo
-    window = torch.rand(1, 1, side, side).to(device, dtype)
+    window = torch.rand(1, 1, side, side).to(device)
     window = window.contiguous(memory_format=torch.channels_last)
     fast = torch.compile(network, dynamic=False)
     with torch.inference_mode():

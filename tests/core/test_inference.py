@@ -86,8 +86,8 @@ def test_bfloat16_gives_the_same_masks_but_for_single_pixels():
     ranges = percentile_range(plane.reshape(1, -1))
     exact = predict_plane(model, plane, ranges, CPU, dtype=torch.float32)
     quick = predict_plane(model, plane, ranges, CPU, dtype=torch.bfloat16)
-    assert np.abs(exact.probabilities - quick.probabilities).max() < 0.05
-    assert np.abs(exact.interior - quick.interior).max() < 0.05
+    assert np.abs(exact.probabilities - quick.probabilities).max() < 0.02
+    assert np.abs(exact.interior - quick.interior).max() < 0.02
     differs = classes_at(exact.probabilities, 0.5) != classes_at(quick.probabilities, 0.5)
     assert differs.mean() < 1e-3
 

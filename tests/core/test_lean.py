@@ -78,7 +78,7 @@ def test_it_keeps_the_weights_it_was_made_of():
 def test_of_the_halo_little_is_left_where_the_work_is():
     """The last level computes the core and nothing else, the first one less than the window."""
     network = UNet(1, 2, (4, 8, 8, 16)).eval()
-    made = LeanUNet(network)
+    made = LeanUNet(network, torch.float32)
     seen: dict[str, tuple[int, ...]] = {}
     made.up[0].register_forward_hook(lambda *of: seen.update(top=tuple(of[2].shape[2:])))
     made.up[1].register_forward_hook(lambda *of: seen.update(second=tuple(of[2].shape[2:])))

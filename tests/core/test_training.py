@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,16 @@ import torch
 from tests.annotator import annotate
 from tests.synthetic import dice, make_cells
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
+from unet_core.device import training_dtype
+from unet_core.head import InstantHead
 from unet_core.inference import predict_plane
 from unet_core.intensity import percentile_range
 from unet_core.model import Model
+from unet_core.networks import UNet
 from unet_core.patches import Region, TrainingSet
 from unet_core.stack import PlaneIndex
-from unet_core.training import TrainingError, anchor_loss, fit, masked_loss
+from unet_core.training import JUDGE_EVERY, TrainingError, anchor_loss, fit, masked_loss
+from unet_core.validation import Judge
 
 CPU = torch.device("cpu")
 
@@ -33,6 +38,17 @@ def data_of(
     )
     region = Region(image, annotation.read(PlaneIndex(0, 0)), ranges)
     return TrainingSet([region]), image, cells.mask
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Where it does not matter how much a step learns."""
+    monkeypatch.setattr(UNet, "recipe", replace(UNet.recipe, patch=64, batch=2))
+
+
+def same_weights(one: Model, other: Model) -> bool:
+    pairs = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_unlabelled_pixels_have_no_gradient_and_no_weight():
@@ -110,6 +126,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.usefixtures("small_steps")
 def test_stopping_keeps_what_the_reports_showed():
     """Stopped after three steps equals asked for three steps: nothing depends on the end."""
     data, *_ = data_of()
@@ -117,13 +134,89 @@ def test_stopping_keeps_what_the_reports_showed():
     running = fit(Model.bundled(), data, device=CPU, seed=4, seconds=1000)
     *_, report = itertools.islice(running, 1 + 3)  # the first is the instant answer
     running.close()
-    for a, b in zip(
-        asked.network.state_dict().values(), report.model.network.state_dict().values(), strict=True
-    ):
-        assert torch.equal(a, b)
+    assert same_weights(asked, report.model)
+    assert report.model.provenance["steps"] == 3
 
 
-def test_seconds_are_an_upper_limit(monkeypatch):
+def test_the_first_report_is_the_instant_answer(small_steps):
+    data, *_ = data_of()
+    bundled = Model.bundled()
+    fitting = fit(bundled, data, device=CPU)
+    first = next(fitting)
+    assert (first.step, first.generation, first.settled) == (0, 0, False)
+    answer = bundled.copy()
+    InstantHead(bundled, CPU).fit(data.split()[0], into=answer)
+    assert same_weights(first.model, answer)
+    assert not same_weights(first.model, bundled)
+    fitting.close()
+    assert same_weights(first.model, answer), "closed before any step, it stays as it is"
+    # What was trained before keeps its head, whatever the strokes are now.
+    again = next(fit(first.model, data_of(seed=1)[0], device=CPU))
+    assert same_weights(again.model, answer)
+
+
+def test_what_is_shown_never_gets_worse_on_the_judged_strokes(small_steps):
+    data, *_ = data_of()
+    learned, aside = data.split()
+    judge = Judge(aside or data, Model.bundled().network, CPU)
+    losses, generation = [], -1
+    for report in fit(Model.bundled(), data, device=CPU, seed=2, steps=4 * JUDGE_EVERY):
+        if report.generation != generation:
+            assert report.generation == generation + 1
+            generation = report.generation
+            losses.append(judge.score(report.model.network, training_dtype(CPU)).loss)
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) > 1, "something was learned"
+
+
+def test_worse_weights_are_never_shown(small_steps, monkeypatch):
+    """With a learning rate that ruins the network, the instant answer stays."""
+    monkeypatch.setattr(UNet, "recipe", replace(UNet.recipe, learning_rate=3.0, warm_up=0))
+    data, *_ = data_of()
+    fitting = fit(Model.bundled(), data, device=CPU, steps=JUDGE_EVERY)
+    first = next(fitting)
+    answer = first.model.copy()
+    *_, last = fitting
+    assert last.generation == 0
+    assert same_weights(last.model, answer)
+
+
+def test_it_stops_by_itself_when_nothing_gets_better(small_steps, monkeypatch):
+    patience = 2 * JUDGE_EVERY
+    monkeypatch.setattr(UNet, "recipe", replace(UNet.recipe, patience=patience))
+    monkeypatch.setattr("unet_core.training.WORTHWHILE", 1.0)  # nothing is worth it
+    data, *_ = data_of()
+    reports = list(fit(Model.bundled(), data, device=CPU, seconds=1e6))
+    assert reports[-1].step == patience
+    assert [report.settled for report in reports] == [False] * patience + [True]
+    # Newer labels that come with the last report are learned from.
+    fitting = fit(Model.bundled(), data, device=CPU, seconds=1e6)
+    *_, settled = itertools.islice(fitting, patience + 1)
+    assert settled.settled
+    assert fitting.send(data_of(seed=1)[0]).step == patience + 1
+    # Whoever asks for so many steps gets them.
+    assert list(fit(Model.bundled(), data, device=CPU, steps=patience + 1))[-1].step == patience + 1
+
+
+def test_the_verdict_goes_with_the_model(small_steps):
+    annotation = Annotation((1, 1, 256, 320))
+    for i, value in itertools.product(range(20), (1, 2)):
+        stroke = annotation.stroke(PlaneIndex(0, 0), value, 3)
+        stroke.to(10 + 12 * i, 100 * value)
+        stroke.finish()
+    data, image, _ = data_of()
+    labels = annotation.read(PlaneIndex(0, 0))
+    many = TrainingSet([Region(image, labels, data.regions[0].ranges)])
+    for report in fit(Model.bundled(), many, device=CPU, steps=1):
+        assert report.verdict.score is not None
+        assert report.verdict.score.strokes == 8
+        assert report.model.provenance["verdict"] == report.verdict.facts
+    few = next(fit(Model.bundled(), data, device=CPU, steps=1))
+    assert few.verdict.score is None
+    assert few.model.provenance["verdict"] is None
+
+
+def test_seconds_are_an_upper_limit(monkeypatch, small_steps):
     """By a clock of the test's own, 0.3 s later at each look: no machine is too slow for it."""
     clock = itertools.count(100, 0.3)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
@@ -133,7 +226,7 @@ def test_seconds_are_an_upper_limit(monkeypatch):
     assert 3 < reports[-1].elapsed <= 4
 
 
-def test_newer_labels_are_taken_in_between_two_steps():
+def test_newer_labels_are_taken_in_between_two_steps(small_steps):
     data, image, mask = data_of()
     labels = np.zeros_like(data.regions[0].labels)
     labels[:10], labels[20:30] = 1, 2  # nonsense at first
@@ -147,7 +240,7 @@ def test_newer_labels_are_taken_in_between_two_steps():
     }
 
 
-def test_newer_labels_without_background_are_passed_over():
+def test_newer_labels_without_background_are_passed_over(small_steps):
     data, image, _ = data_of()
     region = data.regions[0]
     only_cells = np.where(region.labels == 2, region.labels, np.uint8(0))

@@ -1,0 +1,189 @@
+"""The instant answer: a head in closed form, fitted again with each stroke."""
+
+import numpy as np
+import pytest
+import torch
+
+from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
+from unet_core.head import (
+    PRIOR_PENALTY,
+    InstantHead,
+    fit_head,
+    one_against_rest,
+    penalty_of,
+    see_best_channel,
+    solve,
+)
+from unet_core.instant import InstantAnswer
+from unet_core.model import Model
+from unet_core.patches import Region, TrainingSet
+from unet_core.stack import PlaneIndex
+
+CPU = torch.device("cpu")
+RANGES = np.array([[0, 1]], np.float32)
+BLANK = np.random.default_rng(5).uniform(0, 1, (1, 192, 192)).astype(np.float32)
+
+
+def data_of(*strokes: tuple[int, int, int], image: np.ndarray = BLANK) -> TrainingSet:
+    """Strokes, each (class value, y, x), on an image `(C, Y, X)` of noise."""
+    annotation = Annotation((1, 1, *image.shape[1:]))
+    for value, y, x in strokes:
+        stroke = annotation.stroke(PlaneIndex(0, 0), value, 5)
+        stroke.to(y, x)
+        stroke.to(y, x + 10)
+        stroke.finish()
+    ranges = np.repeat(RANGES, len(image), axis=0)
+    return TrainingSet([Region(image, annotation.read(PlaneIndex(0, 0)), ranges)])
+
+
+@pytest.fixture
+def drawn():
+    """Features `(n, F)` of two classes that overlap, and class indices `(n,)`."""
+    torch.manual_seed(0)
+    classes = (torch.rand(300) < 0.3).long()
+    return torch.randn(300, 64) + 0.5 * classes[:, None], classes
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return Model.fresh("compact", 1, DEFAULT_CLASSES, seed=1).network
+
+
+def test_solving_is_least_squares_with_a_penalty(drawn):
+    """As numpy solves it: the penalty as further rows of data."""
+    features, classes = drawn
+    targets, weights = one_against_rest(classes, 2)
+    prior, ridge = torch.randn(65), torch.tensor(0.3)
+    weight, bias = solve(features, targets, weights, prior, ridge)
+    known = (features @ prior[:-1] + prior[-1]).double().numpy()
+    scale = np.sqrt((known**2).mean())
+    columns = np.column_stack((features.double().numpy(), known / scale, np.ones(len(known))))
+    root = np.sqrt(weights.double().numpy())[:, None]
+    penalty = np.sqrt(np.array([0.3] * 64 + [0.3 * PRIOR_PENALTY] * 2))
+    rows = np.vstack((columns * root, np.diag(penalty)))
+    wanted = np.vstack((targets.double().numpy() * root, np.zeros((66, 2))))
+    solution = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    assert np.allclose((features @ weight.T + bias).double().numpy(), columns @ solution, atol=1e-3)
+
+
+def test_classes_weigh_the_same_however_much_is_painted_of_each(drawn, network):
+    features, classes = drawn
+    _, weights = one_against_rest(classes, 2)
+    assert weights.sum().item() == pytest.approx(1)
+    assert weights[classes == 0].sum().item() == pytest.approx(0.5)
+    # Background painted three times over changes nothing.
+    background = features[classes == 0]
+    more = torch.cat((features, background, background))
+    labels = torch.cat((classes, torch.zeros(2 * len(background), dtype=torch.long)))
+    for a, b in zip(
+        fit_head(network, features, classes), fit_head(network, more, labels), strict=True
+    ):
+        assert torch.allclose(a, b, atol=1e-3)
+
+
+def agreement(network, features, head) -> float:
+    """Correlation of what a head says of other pixels with what the network's own says."""
+    weight, bias = head
+    own = features @ (network.head.weight[1] - network.head.weight[0]).flatten()
+    found = features @ (weight[1] - weight[0]) + bias[1] - bias[0]
+    return float(torch.corrcoef(torch.stack((own, found)))[0, 1])
+
+
+def test_strokes_decide_whether_what_the_network_knows_is_kept(network):
+    torch.manual_seed(2)
+    features, others = torch.randn(40, 64), torch.randn(1000, 64)
+    says = features @ (network.head.weight[1] - network.head.weight[0]).flatten()
+    says = says + network.head.bias[1] - network.head.bias[0]
+    cells = (says > says.median()).long()
+    with torch.no_grad():
+        assert agreement(network, others, fit_head(network, features, cells)) > 0.7
+        assert agreement(network, others, fit_head(network, features, 1 - cells)) < -0.7
+
+
+def test_a_class_without_pixels_keeps_its_weights(drawn):
+    features, classes = drawn
+    three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
+    network = Model.fresh("compact", 1, three, seed=1).network
+    weight, bias = fit_head(network, features, classes)
+    assert torch.equal(weight[2], network.head.weight[2].flatten())
+    assert torch.equal(bias[2], network.head.bias[2])
+    assert not torch.equal(weight[1], network.head.weight[1].flatten())
+
+
+def test_what_was_painted_before_is_not_computed_again(monkeypatch):
+    model = Model.bundled()
+    head = InstantHead(model, CPU)
+    looked = []
+    features = InstantHead._features
+
+    def count(self, data, stroke):
+        looked.append(stroke.value)
+        return features(self, data, stroke)
+
+    monkeypatch.setattr(InstantHead, "_features", count)
+    first = data_of((1, 20, 20), (2, 100, 100))
+    head.fit(first, into=model.copy())
+    assert looked == [1, 2]
+    both = data_of((1, 20, 20), (2, 100, 100), (2, 150, 30))
+    again, anew = model.copy(), model.copy()
+    head.fit(both, into=again)
+    assert looked == [1, 2, 2]
+    InstantHead(model, CPU).fit(both, into=anew)
+    assert torch.equal(again.network.head.weight, anew.network.head.weight)
+    head.fit(first, into=anew)
+    head.fit(both, into=anew)
+    assert looked == [1, 2, 2, 1, 2, 2, 2], "what was erased is forgotten"
+
+
+def test_only_the_head_is_changed():
+    model = Model.bundled()
+    into = model.copy()
+    InstantHead(model, CPU).fit(data_of((1, 20, 20), (2, 100, 100)), into=into)
+    before = model.network.state_dict()
+    changed = {n for n, v in into.network.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def finish(steps):
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_the_instant_answer_knows_where_it_comes_from():
+    answer = InstantAnswer(Model.bundled(), CPU)
+    assert finish(answer.fit(data_of((2, 20, 20)), DEFAULT_CLASSES)) is None
+    data = data_of((1, 20, 20), (2, 100, 100))
+    model = finish(answer.fit(data, DEFAULT_CLASSES))
+    assert model.provenance["steps"] == 0
+    assert model.provenance["labelled_pixels"] == {
+        str(value): n for value, n in data.pixel_counts().items()
+    }
+    three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
+    assert len(finish(answer.fit(data, three)).classes) == 2, "nothing is painted of the third"
+    data = data_of((1, 20, 20), (2, 100, 100), (3, 150, 30))
+    assert [c.name for c in finish(answer.fit(data, three)).classes][-1] == "debris"
+
+
+def test_the_channel_in_which_the_strokes_differ_is_looked_at():
+    """Cells are bright in the second channel, and the others hide it in their mean."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 1, (3, 192, 192)).astype(np.float32)
+    image[1] = 0.1
+    strokes = [(1 + i % 2, 20 + 18 * i, 30 + 40 * (i % 3)) for i in range(8)]
+    for value, y, x in strokes:
+        if value == 2:
+            image[1, y - 8 : y + 8, x - 8 : x + 18] = 0.9
+    start = Model.bundled().adapted(3)
+    seen = see_best_channel(start, data_of(*strokes, image=image), CPU)
+    stem = seen.network.down[0][0].weight
+    assert stem[:, [0, 2]].abs().max() == 0
+    assert stem[:, 1].abs().max() > 0
+
+
+def test_the_penalty_is_above_zero(network):
+    assert penalty_of(network) > 0

@@ -237,11 +237,12 @@ class InstantHead:
         ).to(self._device)
         weight, bias = fit_head(self._network, features, classes)
         around = torch.cat([self._known[key].around for key in wanted])
-        bias = bias + share_shift(around @ weight.T + bias)
+        shift = share_shift(around @ weight.T + bias)
+        into.share_shift = tuple(shift.tolist())
         head = into.network.head
         assert head.bias is not None
         head.weight.copy_(weight[:, :, None, None])
-        head.bias.copy_(bias)
+        head.bias.copy_(bias + shift)
 
     def prepare(self, data: TrainingSet) -> Iterator[None]:
         """Compute what `fit` will need to know of `data`, one new stroke at a time."""

@@ -233,11 +233,12 @@ def bytes_per_pixel(network: nn.Module, dtype: torch.dtype) -> int:
     """Memory that predicting takes for a pixel of the window, at most, in bytes.
 
     The most is in use at the top of the expanding path: at full resolution the contracting path's
-    features, both halves of what is joined, and what is computed from it. Of the outputs there are
-    a few float32 maps. `tests/benchmarks/prediction.py` measures what it is in truth.
+    features, both halves of what is joined, what is joined, and what is computed from it. That was
+    seen to be up to five times the first convolution's channels, seven with the network of 2015;
+    and of the outputs there are a few float32 maps. See `tests/benchmarks/prediction.py`.
     """
     widths = [m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)]
-    return 5 * widths[0] * dtype.itemsize + 32
+    return 7 * widths[0] * dtype.itemsize + 32
 
 
 def core_for(network: nn.Module, dtype: torch.dtype, memory: int) -> int:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -49,6 +50,9 @@ class Model:
     pixel_size: tuple[float, float, float] | None = None
     """(z, y, x) in µm of the stack it was last trained on, None where that was not known."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    share_shift: tuple[float, ...] = ()
+    """For each class: what its logit holds for the class being common or rare, see `head`. Without
+    it, the logits are those of equally common classes, as strokes show them. () is zero."""
 
     @property
     def foreground(self) -> tuple[ClassInfo, ...]:
@@ -86,6 +90,7 @@ class Model:
             grey = stem.sum(dim=1, keepdim=True) / channels
             weights["down.0.0.weight"] = grey.repeat(1, channels, 1, 1)
         added = len(classes) - len(self.classes)
+        shift = self.share_shift and (*self.share_shift, *[self.share_shift[1]] * max(0, added))
         if added:
             known = min(len(classes), len(self.classes))
             rows = [*range(known), *[1] * max(0, added)]
@@ -102,6 +107,7 @@ class Model:
             classes=tuple(classes),
             channels=channels,
             provenance=deepcopy(self.provenance),
+            share_shift=shift[: len(classes)],
         )
 
     def seeing(self, mix: Sequence[float]) -> Model:
@@ -137,6 +143,7 @@ class Model:
                 "clip": CLIP,
             },
             "pixel_size_um": self.pixel_size,
+            "share_shift": self.share_shift,
             "provenance": self.provenance,
         }
         weights = {
@@ -195,6 +202,7 @@ class Model:
                 z, y, x = (float(v) for v in pixel_size)
                 pixel_size = (z, y, x)
             provenance = dict(recipe.get("provenance", {}))
+            shift = tuple(float(v) for v in recipe.get("share_shift", ()))
             int(provenance.get("steps", 0))  # training counts on from there
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
@@ -206,6 +214,8 @@ class Model:
             raise ModelError(f"The model {name} was made by an early Limn; train it again.")
         if not (1 <= channels <= MAX_CHANNELS and 2 <= len(classes) <= MAX_CLASSES):
             raise ModelError(f"{name} is no model of Limn: its recipe makes no sense.")
+        if shift and (len(shift) != len(classes) or not np.isfinite(shift).all()):
+            raise ModelError(f"{name} is no model of Limn: its recipe makes no sense.")
         if network_name not in networks.REGISTRY:
             raise ModelError(f"The model {name} uses the network “{network_name}”, unknown here.")
         network = networks.build(network_name, channels, len(classes))
@@ -213,7 +223,7 @@ class Model:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise ModelError(f"The weights in {name} do not fit its recipe.") from error
-        return cls(network, network_name, classes, channels, pixel_size, provenance)
+        return cls(network, network_name, classes, channels, pixel_size, provenance, shift)
 
 
 __all__ = ["BUNDLED_WEIGHTS", "DEFAULT_CLASSES", "Model", "ModelError"]

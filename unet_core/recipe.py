@@ -17,13 +17,13 @@ class Recipe:
     """Side of a training patch in pixels."""
     batch: int = 4
     """Patches in a step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     warm_up: int = 5
     """Steps over which the learning rate rises; then it stays, and the average of the weights
     settles. A schedule that ends would have to know when the user stops."""
     momentum: float | None = None
     """That of plain stochastic gradient descent; None for AdamW."""
-    anchor: float = 1.0
+    anchor: float = 2.0
     """Weight of staying with what the starting weights believe where nothing is labelled. Strokes
     are painted where the prediction is wrong, so they say little about where it is right."""
     elastic: float = 4.0

@@ -157,9 +157,16 @@ class Trainer:
     """One network under training: `step()` is one optimiser step on one batch."""
 
     def __init__(
-        self, network: Network, device: torch.device, *, from_scratch: bool, seed: int
+        self,
+        network: Network,
+        shift: Tensor,
+        device: torch.device,
+        *,
+        from_scratch: bool,
+        seed: int,
     ) -> None:
         self.recipe = network.recipe
+        self.shift = shift
         self.device = device
         self.dtype = training_dtype(device)
         self.network = place(deepcopy(network), device)
@@ -190,7 +197,10 @@ class Trainer:
         ):
             torch.manual_seed(self._seed + self._steps)
             logits, interior = self.network.forward_all(images)
-        of_strokes = masked_loss(logits.float(), labels, balanced=True, emphasis=emphasis)
+        # Strokes show classes as if they were equally common: logits without the shift do, too
+        # (logit adjustment: Menon et al., ICLR 2021, section 3).
+        equal = logits.float() - self.shift[:, None, None]
+        of_strokes = masked_loss(equal, labels, balanced=True, emphasis=emphasis)
         loss = of_strokes
         if self._anchor is not None:
             loss = loss + self.recipe.anchor * self._held(images, labels, logits, interior)
@@ -263,10 +273,11 @@ def fit(
     place(shown.network, device).eval()
     if untouched and not from_scratch:
         InstantHead(shown, device).fit(learned, into=shown)
-    trainer = Trainer(shown.network, device, from_scratch=from_scratch, seed=seed)
+    shift = torch.tensor(shown.share_shift or (0.0,) * len(shown.classes), device=device)
+    trainer = Trainer(shown.network, shift, device, from_scratch=from_scratch, seed=seed)
     patience = _Patience(trainer.recipe.patience)
     judge = Judge(aside or data, shown.network, device)
-    score = judge.score(shown.network, trainer.dtype)
+    score = judge.score(shown.network, shift, trainer.dtype)
     patience.look(score.loss, 0)
     augmentation = Augmentation(
         elastic=trainer.recipe.elastic, elastic_grid=trainer.recipe.elastic_grid
@@ -279,7 +290,7 @@ def fit(
     def consider() -> None:
         """Show the averaged weights if they are no worse than those that are shown."""
         nonlocal score, generation
-        candidate = judge.score(trainer.average.network, trainer.dtype)
+        candidate = judge.score(trainer.average.network, shift, trainer.dtype)
         patience.look(candidate.loss, step)
         if candidate.loss <= score.loss:
             score = candidate
@@ -323,7 +334,7 @@ def fit(
                 data = newer
                 learned, aside = data.split()
                 judge = Judge(aside or data, shown.network, device)
-                score = judge.score(shown.network, trainer.dtype)
+                score = judge.score(shown.network, shift, trainer.dtype)
                 patience = _Patience(trainer.recipe.patience)
                 patience.look(score.loss, step)
                 settled = False

@@ -93,14 +93,14 @@ class Judge:
             self._windows.append((window.image.to(device), rows, columns, stroke.value - 1))
 
     @torch.no_grad()
-    def score(self, network: Network, dtype: torch.dtype | None) -> Score:
-        """The score of a network in evaluation mode."""
+    def score(self, network: Network, shift: Tensor, dtype: torch.dtype | None) -> Score:
+        """The score of a network in evaluation mode; `shift` `(K,)` as in `Model.share_shift`."""
         losses: dict[int, list[float]] = {}
         rights: dict[int, list[float]] = {}
         for image, rows, columns, value in self._windows:
             with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
                 logits = network(image)
-            found = logits[0, :, rows, columns].T.float()
+            found = logits[0, :, rows, columns].T.float() - shift
             wanted = torch.full((len(found),), value, device=found.device)
             losses.setdefault(value, []).append(functional.cross_entropy(found, wanted).item())
             right = (found.argmax(dim=1) == value).float().mean().item()

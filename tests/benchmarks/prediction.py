@@ -21,7 +21,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -109,11 +108,10 @@ def peak(network: str, dtype: torch.dtype) -> tuple[int, int]:
 
 
 def _print_peak(model: Model, dtype: torch.dtype) -> None:
-    import resource
-
     def highest() -> int:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        # Not getrusage: a child's figure begins with its parent's.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
     predictor = Predictor(model, torch.device("cpu"), dtype=dtype)
     side = predictor.core
@@ -209,9 +207,7 @@ def main() -> None:
         print(
             f"Peak memory on the card: {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB."
         )
-    with suppress(ImportError):  # no such figures on Windows
-        import resource  # noqa: F401
-
+    if sys.platform == "linux":
         for dtype in (torch.float32, torch.bfloat16):
             grown, expected = peak(options.network, dtype)
             print(

@@ -164,7 +164,8 @@ def test_what_is_shown_never_gets_worse_on_the_judged_strokes(small_steps):
         if report.generation != generation:
             assert report.generation == generation + 1
             generation = report.generation
-            losses.append(judge.score(report.model.network, training_dtype(CPU)).loss)
+            shift = torch.tensor(report.model.share_shift)
+            losses.append(judge.score(report.model.network, shift, training_dtype(CPU)).loss)
     assert losses == sorted(losses, reverse=True)
     assert len(losses) > 1, "something was learned"
 

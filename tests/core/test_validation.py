@@ -8,7 +8,7 @@ import torch
 
 from unet_core.annotation import Annotation
 from unet_core.model import Model
-from unet_core.patches import KEPT_ASIDE, Region, TrainingSet
+from unet_core.patches import KEPT_ASIDE, LEAST_KEPT_ASIDE, Region, TrainingSet
 from unet_core.stack import PlaneIndex
 from unet_core.validation import ENOUGH, MOST_STROKES, Judge, Score, chosen_strokes, verdict_of
 
@@ -60,17 +60,19 @@ def test_the_verdict_is_plain():
 
 
 def test_strokes_are_kept_aside_of_each_class_and_stay_aside():
-    few = data_of(KEPT_ASIDE - 1)
+    enough = KEPT_ASIDE * LEAST_KEPT_ASIDE
+    few = data_of(enough - 1)
     assert few.split() == (few, None)
-    learned, aside = data_of(10).split()
+    data = data_of(enough)
+    learned, aside = data.split()
     assert aside is not None
     places = {stroke.place for stroke in aside.strokes}
     assert aside.values == learned.values == [1, 2]
-    assert len(aside.strokes) == 4
+    assert len(aside.strokes) == 2 * LEAST_KEPT_ASIDE
     assert not places & {stroke.place for stroke in learned.strokes}
-    assert {s.place for s in data_of(10).strokes} == places | {s.place for s in learned.strokes}
-    # Those on one side stay there while others are added, as long as no more are kept aside.
-    assert {stroke.place for stroke in data_of(12).split()[1].strokes} & places
+    assert {s.place for s in data.strokes} == places | {s.place for s in learned.strokes}
+    # Those on one side mostly stay there while others are added.
+    assert {stroke.place for stroke in data_of(enough + 1).split()[1].strokes} & places
 
 
 def test_of_many_strokes_some_are_looked_at_always_the_same():
@@ -86,8 +88,13 @@ def test_a_judge_scores_what_the_network_says_under_the_strokes():
     with torch.no_grad():
         model.network.head.weight.zero_()
         model.network.head.bias.copy_(torch.tensor([0.0, 2.0]))
-    score = Judge(data_of(6), model.network, CPU).score(model.network, None)
+    judge = Judge(data_of(6), model.network, CPU)
+    score = judge.score(model.network, torch.zeros(2), None)
     assert score.right == pytest.approx(0.5)
     assert score.strokes == 12
     right, wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
     assert score.loss == pytest.approx((right + wrong) / 2, rel=1e-4)
+    # How common cells are where nothing is painted is none of the strokes' business.
+    assert judge.score(model.network, torch.tensor([0.0, 2.0]), None).loss == pytest.approx(
+        np.log(2), rel=1e-4
+    )

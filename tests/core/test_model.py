@@ -18,7 +18,8 @@ THREE = (*DEFAULT_CLASSES, ClassInfo("débris", "#009e73"))
 def predict(model: Model, channels: int) -> np.ndarray:
     plane = np.random.default_rng(0).random((1, 40, 50)).astype(np.float32)
     ranges = np.array([[0, 1]] * channels, np.float32)
-    return predict_plane(model, np.repeat(plane, channels, axis=0), ranges, CPU).probabilities
+    image = np.repeat(plane, channels, axis=0)
+    return predict_plane(model, image, ranges, CPU, dtype=torch.float32).probabilities
 
 
 def test_saved_and_loaded_is_the_same_model(tmp_path):
@@ -59,6 +60,27 @@ def test_more_classes_share_the_probability_of_the_first():
     more = predict(model.adapted(1, THREE), 1)
     assert np.allclose(more[0], more[1])
     assert np.allclose(more.sum(axis=0), before, atol=1e-5)
+
+
+def test_looking_at_one_channel_is_like_having_only_that_one():
+    grey = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=1)
+    both = np.random.default_rng(1).random((2, 40, 50)).astype(np.float32)
+    ranges = np.array([[0, 1]] * 2, np.float32)
+    second = grey.adapted(2).seeing([0.0, 1.0])
+    found, alone = (
+        predict_plane(model, image, ranges[: len(image)], CPU, dtype=torch.float32).probabilities
+        for model, image in ((second, both), (grey, both[1:]))
+    )
+    assert np.allclose(found, alone, atol=1e-5)
+
+
+def test_the_shares_of_classes_are_kept_and_follow_them(tmp_path):
+    model = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=1)
+    model.share_shift = (0.25, -0.5)
+    model.save(tmp_path / "m.safetensors")
+    assert Model.load(tmp_path / "m.safetensors").share_shift == (0.25, -0.5)
+    assert model.adapted(3, THREE).share_shift == (0.25, -0.5, -0.5)
+    assert model.copy().share_shift == (0.25, -0.5)
 
 
 def test_fewer_classes_keep_their_meaning():

@@ -301,7 +301,7 @@ def test_a_view_of_the_new_image_is_not_lost_while_the_former_is_predicted(qtbot
 def test_train_pressed_twice_trains_once(qtbot, engine, cells, tmp_path):
     engine.set_view(PLANE, ALL)
     finished = []
-    engine.training_finished.connect(finished.append)
+    engine.training_finished.connect(lambda sentence, by_itself: finished.append(sentence))
     engine.train(labels_for(cells))
     engine.train(labels_for(cells))
     with qtbot.waitSignal(engine.failed):

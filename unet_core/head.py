@@ -33,6 +33,11 @@ not this close to the edge of the window, where the network sees too little."""
 
 PRIOR_PENALTY = 0.01
 """Penalty of the prior's coefficient and of the bias, as a share of the features'."""
+PRIOR_STROKES = 2.0
+"""What the prior says of the pixels around the strokes weighs as much as so many strokes. They are
+often painted where it is wrong, and the first few say little about where it is right."""
+MOST_LOST = 0.02
+"""Share of the painted pixels of a class that allowing for uncommon classes may cost."""
 
 
 def solve(
@@ -85,7 +90,9 @@ def penalty_of(network: UNet) -> Tensor:
 
 
 @torch.no_grad()
-def fit_head(network: UNet, features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def fit_head(
+    network: UNet, features: Tensor, classes: Tensor, around: Tensor, strokes: int
+) -> tuple[Tensor, Tensor]:
     """Weights `(K, F)` and biases `(K,)` for `network.head`, fitted to labelled pixels.
 
     Parameters
@@ -97,37 +104,67 @@ def fit_head(network: UNet, features: Tensor, classes: Tensor) -> tuple[Tensor, 
     classes
         `(n,)` int64 class indices, 0 = background. A class without pixels keeps its present
         weights.
+    around
+        `(m, F)`: of pixels around the labelled ones, for which the prior speaks: background or
+        not. How the foreground is divided into classes, it does not know.
+    strokes
+        How many strokes the labelled pixels are of: the more, the less the prior weighs.
 
     """
     count = network.head.out_channels
     weight, bias = network.head.weight[:, :, 0, 0], network.head.bias
     assert bias is not None
     prior = torch.cat((weight[1:].mean(dim=0) - weight[0], (bias[1:].mean() - bias[0])[None]))
+    believed = torch.tanh((around @ prior[:-1] + prior[-1]) / 2)  # 2 P(foreground) - 1
     targets, weights = one_against_rest(classes, count)
-    fitted, fitted_bias = solve(features, targets, weights, prior, penalty_of(network))
-    painted = torch.bincount(classes, minlength=count) > 0
+    all_features = torch.cat((features, around))
     sharpness = functional.softplus(network.sharpness)
-    return (
-        torch.where(painted[:, None], sharpness * fitted, weight),
-        torch.where(painted, sharpness * fitted_bias, bias),
-    )
+    fitted, fitted_bias = weight.clone(), bias.clone()
+    for index in torch.unique(classes).tolist():
+        wanted = -believed if index == 0 else believed
+        # Of another class than the first, the prior only knows where it is not.
+        known = believed.new_ones(len(around))
+        if index and count > 2:
+            wanted, known = torch.full_like(believed, -1.0), (1 - believed) / 2
+        own, own_bias = solve(
+            all_features,
+            torch.cat((targets[:, index], wanted))[:, None],
+            torch.cat((weights, PRIOR_STROKES / strokes * known / max(1, len(around)))),
+            prior,
+            penalty_of(network),
+        )
+        fitted[index], fitted_bias[index] = sharpness * own[0], sharpness * own_bias[0]
+    return fitted, fitted_bias
 
 
 @torch.no_grad()
-def share_shift(logits: Tensor) -> Tensor:
+def share_shift(logits: Tensor, painted: Tensor, classes: Tensor) -> Tensor:
     """What to add to the biases `(K,)`, as classes are not equally common where nothing is painted.
 
-    `logits` `(n, K)` are of pixels anywhere around the strokes, by a head that gives every class
+    `logits` `(m, K)` are of pixels anywhere around the strokes, by a head that gives every class
     the same weight. How common each class is follows from them by expectation maximisation
     (Saerens, Latinne, Decaestecker, Neural Computation 2002, section 2.2). Half of the shift is
-    made: the pixels are few, and a class that the strokes were to bring out must not vanish.
+    made, as the pixels are few and a class that the strokes were to bring out must not vanish; and
+    less where it would turn strokes to another class, `painted` `(n, K)` being the logits of their
+    pixels and `classes` `(n,)` their class indices.
     """
     equal = torch.full((logits.shape[1],), 1 / logits.shape[1], device=logits.device)
     shares = equal
     for _ in range(50):
         shares = (logits + (shares / equal).log()).softmax(dim=1).mean(dim=0).clamp_min(0.01)
         shares = shares / shares.sum()
-    return 0.5 * (shares / equal).log()
+    shift = (shares / equal).log()
+    before = _right(painted, classes)
+    for part in (0.5, 0.375, 0.25, 0.125):
+        if (_right(painted + part * shift, classes) >= before - MOST_LOST).all():
+            return part * shift
+    return 0 * shift
+
+
+def _right(logits: Tensor, classes: Tensor) -> Tensor:
+    """Share of the pixels of each class that occurs, `(classes,)`, which get that class."""
+    right = (logits.argmax(dim=1) == classes).float()
+    return torch.stack([right[classes == index].mean() for index in torch.unique(classes)])
 
 
 FOLDS = 4
@@ -235,9 +272,9 @@ class InstantHead:
                 for key, stroke in wanted.items()
             ]
         ).to(self._device)
-        weight, bias = fit_head(self._network, features, classes)
         around = torch.cat([self._known[key].around for key in wanted])
-        shift = share_shift(around @ weight.T + bias)
+        weight, bias = fit_head(self._network, features, classes, around, len(wanted))
+        shift = share_shift(around @ weight.T + bias, features @ weight.T + bias, classes)
         into.share_shift = tuple(shift.tolist())
         head = into.network.head
         assert head.bias is not None

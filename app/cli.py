@@ -340,7 +340,8 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
             except StopIteration as end:
                 model = end.value
                 break
-            bar.set_postfix_str(f"step {report.step}, loss {report.loss:.3f}", refresh=False)
+            loss = "" if report.loss is None else f", loss {report.loss:.3f}"
+            bar.set_postfix_str(f"step {report.step}{loss}", refresh=False)
             bar.update(int(report.fraction * 1000) - bar.n)
     model.save(options.out)
     print(report.verdict, file=sys.stderr)

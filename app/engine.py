@@ -51,7 +51,8 @@ class TrainingProgress:
     """What the training panel shows after a step."""
 
     step: int
-    loss: float
+    loss: float | None
+    """None before the first step."""
     fraction: float
     eta: float | None
     elapsed: float

@@ -16,6 +16,7 @@ an expanding path that joins each level's features to the upsampled ones. What d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -163,7 +164,7 @@ class UNet(nn.Module):
         """Sides of inputs, and origins of tiles, must be multiples of this many pixels."""
         return 2 ** (len(self.widths) - 1)
 
-    @property
+    @cached_property
     def receptive_field_radius(self) -> int:
         """How far, in pixels, the farthest input lies that can change an output pixel."""
         reach = 0

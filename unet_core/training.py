@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Generator
 from copy import deepcopy
@@ -20,7 +21,7 @@ from unet_core.head import InstantHead, see_best_channel
 from unet_core.model import Model
 from unet_core.networks import Network, place
 from unet_core.patches import Augmentation, Batch, TrainingSet, draw_batch
-from unet_core.validation import Judge, Verdict, verdict_of
+from unet_core.validation import Judge, Score, Verdict, verdict_of
 
 JUDGE_EVERY = 8
 """Steps between two looks at whether the new weights are better than those that are shown."""
@@ -37,8 +38,9 @@ class TrainingReport:
     """What one optimiser step has brought; step 0 is the instant answer, before the first."""
 
     step: int
-    loss: float
-    """Of the labelled pixels; mean over the last steps, since one batch says little."""
+    loss: float | None
+    """Of the labelled pixels; mean over the last steps, since one batch says little. None before
+    the first step."""
     elapsed: float
     """Seconds since training began."""
     fraction: float
@@ -274,22 +276,29 @@ def fit(
     if untouched and not from_scratch:
         InstantHead(shown, device).fit(learned, into=shown)
     shift = torch.tensor(shown.share_shift or (0.0,) * len(shown.classes), device=device)
-    trainer = Trainer(shown.network, shift, device, from_scratch=from_scratch, seed=seed)
-    patience = _Patience(trainer.recipe.patience)
-    judge = Judge(aside or data, shown.network, device)
-    score = judge.score(shown.network, shift, trainer.dtype)
-    patience.look(score.loss, 0)
-    augmentation = Augmentation(
-        elastic=trainer.recipe.elastic, elastic_grid=trainer.recipe.elastic_grid
-    )
+    recipe = shown.network.recipe
+    augmentation = Augmentation(elastic=recipe.elastic, elastic_grid=recipe.elastic_grid)
+    trainer: Trainer
+    judge: Judge
+    patience: _Patience
+    score: Score | None = None
     recent: list[float] = []
     step = generation = 0
     longest = 0.0
     before = int(start.provenance.get("steps", 0))
 
+    def judge_what_is_shown() -> None:
+        """Begin to judge by the present labels."""
+        nonlocal judge, patience, score
+        judge = Judge(aside or data, shown.network, device)
+        score = judge.score(shown.network, shift, trainer.dtype)
+        patience = _Patience(recipe.patience)
+        patience.look(score.loss, step)
+
     def consider() -> None:
         """Show the averaged weights if they are no worse than those that are shown."""
         nonlocal score, generation
+        assert score is not None
         candidate = judge.score(trainer.average.network, shift, trainer.dtype)
         patience.look(candidate.loss, step)
         if candidate.loss <= score.loss:
@@ -297,59 +306,48 @@ def fit(
             generation += 1
             shown.network.load_state_dict(trainer.average.network.state_dict())
 
-    def note(elapsed: float, verdict: Verdict) -> None:
-        """Keep with the model where it comes from."""
+    def note() -> Verdict:
+        """Keep with the model where it comes from, and how good it is."""
+        verdict = verdict_of(score if aside else None)
         shown.provenance.update(
             app_version=app_version(),
             network=start.network_name,
             steps=before + step,
             seed=seed,
-            seconds=round(elapsed, 2),
-            loss=round(score.loss, 5),
+            seconds=round(time.monotonic() - began, 2),
+            loss=None if score is None else round(score.loss, 5),
             verdict=verdict.facts,
             labelled_pixels={str(v): n for v, n in data.pixel_counts().items()},
             device=device.type,
         )
+        return verdict
+
+    def report(settled: bool = False) -> TrainingReport:
+        elapsed = time.monotonic() - began
+        loss = float(np.mean(recent)) if recent else None
+        progress = _progress(step, elapsed, steps, seconds)
+        return TrainingReport(step, loss, elapsed, *progress, shown, generation, note(), settled)
 
     try:
-        while True:
-            elapsed = time.monotonic() - began
-            verdict = verdict_of(score if aside else None)
-            note(elapsed, verdict)
-            settled = steps is None and step % JUDGE_EVERY == 0 and patience.over(step)
-            fraction, eta = _progress(step, elapsed, steps, seconds)
-            newer = yield TrainingReport(
-                step,
-                float(np.mean(recent)) if recent else score.loss,
-                elapsed,
-                fraction,
-                eta,
-                shown,
-                generation,
-                verdict,
-                settled,
-            )
+        newer = yield report()  # the instant answer, before anything else is made ready
+        trainer = Trainer(shown.network, shift, device, from_scratch=from_scratch, seed=seed)
+        judge_what_is_shown()
+        while steps is None or step < steps:
             if newer is not None and not _problem(start, newer):
                 newer.prefer_what_is_not_in(data)
                 data = newer
                 learned, aside = data.split()
-                judge = Judge(aside or data, shown.network, device)
-                score = judge.score(shown.network, shift, trainer.dtype)
-                patience = _Patience(trainer.recipe.patience)
-                patience.look(score.loss, step)
-                settled = False
+                judge_what_is_shown()
             started = time.monotonic()
             # The next step would end too late: the time is the user's.
-            late = seconds is not None and started - began + longest > seconds and step > 0
-            done = steps is not None and step >= steps
-            if late or done or settled:
+            if seconds is not None and started - began + longest > seconds and step:
                 break
             batch = draw_batch(
                 learned,
-                batch=trainer.recipe.batch,
-                size=trainer.recipe.patch,
+                batch=recipe.batch,
+                size=recipe.patch,
                 random=random,
-                margin=trainer.network.margin,
+                margin=shown.network.margin,
                 augmentation=augmentation,
             )
             recent = [*recent[-9:], trainer.step(batch)]
@@ -357,10 +355,15 @@ def fit(
             if step % JUDGE_EVERY == 0 or step == steps:
                 consider()
             longest = max(time.monotonic() - started, 0.5 * longest)
+            settled = steps is None and step % JUDGE_EVERY == 0 and patience.over(step)
+            newer = yield report(settled)
+            if settled and newer is None:
+                break
     finally:
-        if step % JUDGE_EVERY and step != steps:  # closed after k steps is as asked for k steps
+        # Closed after k steps is as asked for k steps. (Not while the interpreter goes down.)
+        if step % JUDGE_EVERY and step != steps and not sys.is_finalizing():
             consider()
-            note(time.monotonic() - began, verdict_of(score if aside else None))
+            note()
         shown.network.cpu()
         release(device)
     return shown

@@ -143,13 +143,18 @@ class TrainingPanel(Panel):
             self.progress.setValue(0)
             self.progress.setFormat("")
 
-    def set_progress(self, step: int, loss: float, fraction: float, eta: float | None) -> None:
+    def set_progress(
+        self, step: int, loss: float | None, fraction: float, eta: float | None
+    ) -> None:
         """Show one step. fraction: 0 to 1. eta: seconds left, None where unknown."""
         self.progress.setRange(0, 1000)
         self.progress.setValue(round(1000 * fraction))
         self.progress.setFormat("%p %" if eta is None else f"%p % · {time_left(eta)}")
-        self.status.setText(f"Step {step}, loss {loss:.3f}")
-        self.plot.add(step, loss)
+        if loss is None:
+            self.status.setText("Fitted to your strokes; training starts…")
+        else:
+            self.status.setText(f"Step {step}, loss {loss:.3f}")
+            self.plot.add(step, loss)
 
     def set_verdict(self, sentence: str) -> None:
         """Say how well it has learned; an empty text where that is not known yet."""

@@ -12,6 +12,7 @@ from unet_core.head import (
     one_against_rest,
     penalty_of,
     see_best_channel,
+    share_shift,
     solve,
 )
 from unet_core.instant import InstantAnswer
@@ -21,6 +22,7 @@ from unet_core.stack import PlaneIndex
 
 CPU = torch.device("cpu")
 RANGES = np.array([[0, 1]], np.float32)
+NOWHERE = torch.zeros(0, 64)
 BLANK = np.random.default_rng(5).uniform(0, 1, (1, 192, 192)).astype(np.float32)
 
 
@@ -77,15 +79,17 @@ def test_classes_weigh_the_same_however_much_is_painted_of_each(drawn, network):
     more = torch.cat((features, background, background))
     labels = torch.cat((classes, torch.zeros(2 * len(background), dtype=torch.long)))
     for a, b in zip(
-        fit_head(network, features, classes), fit_head(network, more, labels), strict=True
+        fit_head(network, features, classes, NOWHERE, 8),
+        fit_head(network, more, labels, NOWHERE, 8),
+        strict=True,
     ):
         assert torch.allclose(a, b, atol=1e-3)
 
 
 def agreement(network, features, head) -> float:
     """Correlation of what a head says of other pixels with what the network's own says."""
-    weight, bias = head
-    own = features @ (network.head.weight[1] - network.head.weight[0]).flatten()
+    weight, bias = (values.detach() for values in head)
+    own = features @ (network.head.weight[1] - network.head.weight[0]).detach().flatten()
     found = features @ (weight[1] - weight[0]) + bias[1] - bias[0]
     return float(torch.corrcoef(torch.stack((own, found)))[0, 1])
 
@@ -97,15 +101,49 @@ def test_strokes_decide_whether_what_the_network_knows_is_kept(network):
     says = says + network.head.bias[1] - network.head.bias[0]
     cells = (says > says.median()).long()
     with torch.no_grad():
-        assert agreement(network, others, fit_head(network, features, cells)) > 0.7
-        assert agreement(network, others, fit_head(network, features, 1 - cells)) < -0.7
+        same = fit_head(network, features, cells, NOWHERE, 8)
+        turned = fit_head(network, features, 1 - cells, NOWHERE, 8)
+    assert agreement(network, others, same) > 0.7
+    assert agreement(network, others, turned) < -0.7
+
+
+def test_a_few_strokes_do_not_overrule_what_the_network_knows_elsewhere(network):
+    """Strokes that contradict, and the surroundings of which the network has its own idea."""
+    torch.manual_seed(2)
+    features, around, others = (torch.randn(n, 64) for n in (40, 500, 1000))
+    says = features @ (network.head.weight[1] - network.head.weight[0]).flatten()
+    wrong = (says < says.median()).long()
+    with torch.no_grad():
+        agreed = [
+            agreement(network, others, fit_head(network, features, wrong, around, strokes))
+            for strokes in (1, 4, 100)
+        ]
+    assert agreed[0] > 0.5
+    assert agreed[0] > agreed[1] > agreed[2]
+    assert agreed[2] < 0
+
+
+def test_rare_classes_are_expected_to_be_rare_but_no_stroke_is_lost():
+    """One pixel in ten is of class 1; the head, fitted to as many of either, is unsure."""
+    torch.manual_seed(3)
+    rare = torch.rand(4000) < 0.1
+    sure = torch.where(rare, 1.5, -1.5) + torch.randn(4000)
+    logits = torch.stack((-sure, sure), dim=1) / 2
+    classes = torch.tensor([0] * 50 + [1] * 50)
+    clear = torch.where(classes > 0, 5.0, -5.0)
+    shift = share_shift(logits, torch.stack((-clear, clear), dim=1) / 2, classes)
+    assert shift[0] > 0.2 and shift[1] < -0.2
+    # Strokes that are only just right stay right.
+    close = torch.where(classes > 0, 0.01, -5.0)
+    held = share_shift(logits, torch.stack((-close, close), dim=1) / 2, classes)
+    assert not held.any()
 
 
 def test_a_class_without_pixels_keeps_its_weights(drawn):
     features, classes = drawn
     three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
     network = Model.fresh("compact", 1, three, seed=1).network
-    weight, bias = fit_head(network, features, classes)
+    weight, bias = fit_head(network, features, classes, NOWHERE, 8)
     assert torch.equal(weight[2], network.head.weight[2].flatten())
     assert torch.equal(bias[2], network.head.bias[2])
     assert not torch.equal(weight[1], network.head.weight[1].flatten())

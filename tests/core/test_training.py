@@ -208,11 +208,12 @@ def test_the_verdict_goes_with_the_model(small_steps):
     data, image, _ = data_of()
     labels = annotation.read(PlaneIndex(0, 0))
     many = TrainingSet([Region(image, labels, data.regions[0].ranges)])
-    for report in fit(Model.bundled(), many, device=CPU, steps=1):
-        assert report.verdict.score is not None
-        assert report.verdict.score.strokes == 8
-        assert report.model.provenance["verdict"] == report.verdict.facts
-    few = next(fit(Model.bundled(), data, device=CPU, steps=1))
+    first, report = fit(Model.bundled(), many, device=CPU, steps=1)
+    assert first.verdict.score is None, "nothing has been judged yet"
+    assert report.verdict.score is not None
+    assert report.verdict.score.strokes == 8
+    assert report.model.provenance["verdict"] == report.verdict.facts
+    *_, few = fit(Model.bundled(), data, device=CPU, steps=1)
     assert few.verdict.score is None
     assert few.model.provenance["verdict"] is None
 
@@ -255,7 +256,8 @@ def test_newer_labels_without_background_are_passed_over(small_steps):
 def test_from_scratch_and_with_several_channels():
     data, *_ = data_of(channels=3)
     start = Model.fresh("compact", 3, DEFAULT_CLASSES, seed=0)
-    losses = [report.loss for report in fit(start, data, device=CPU, seed=0, steps=8)]
+    instant, *losses = [report.loss for report in fit(start, data, device=CPU, seed=0, steps=8)]
+    assert instant is None
     assert losses[-1] < losses[0]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ PRIOR_STROKES = 2.0
 often painted where it is wrong, and the first few say little about where it is right."""
 MOST_LOST = 0.02
 """Share of the painted pixels of a class that allowing for uncommon classes may cost."""
+UNPAINTED = 5.0
+"""A class that nobody has painted has a logit so much below that of one that somebody has."""
 
 
 def solve(
@@ -102,8 +105,9 @@ def fit_head(
     features
         `(n, F)` float32, of `network.features` at the labelled pixels.
     classes
-        `(n,)` int64 class indices, 0 = background. A class without pixels keeps its present
-        weights.
+        `(n,)` int64 class indices, 0 = background. A class without pixels becomes a copy of the
+        last one with pixels, and stays behind it everywhere: its present weights would win the
+        cells from the class that they were painted as.
     around
         `(m, F)`: of pixels around the labelled ones, for which the prior speaks: background or
         not. How the foreground is divided into classes, it does not know.
@@ -120,11 +124,12 @@ def fit_head(
     all_features = torch.cat((features, around))
     sharpness = functional.softplus(network.sharpness)
     fitted, fitted_bias = weight.clone(), bias.clone()
-    for index in torch.unique(classes).tolist():
+    painted = torch.unique(classes).tolist()
+    for index in painted:
         wanted = -believed if index == 0 else believed
-        # Of another class than the first, the prior only knows where it is not.
+        # Of one of several classes, the prior only knows where it is not.
         known = believed.new_ones(len(around))
-        if index and count > 2:
+        if index and len(painted) > 2:
             wanted, known = torch.full_like(believed, -1.0), (1 - believed) / 2
         own, own_bias = solve(
             all_features,
@@ -134,6 +139,9 @@ def fit_head(
             penalty_of(network),
         )
         fitted[index], fitted_bias[index] = sharpness * own[0], sharpness * own_bias[0]
+    for index in set(range(count)) - set(painted):
+        fitted[index] = fitted[painted[-1]].clone()
+        fitted_bias[index] = fitted_bias[painted[-1]] - UNPAINTED
     return fitted, fitted_bias
 
 
@@ -252,7 +260,7 @@ class InstantHead:
     def __init__(self, model: Model, device: torch.device) -> None:
         self._network = place(deepcopy(model.network), device).eval()
         self._device = device
-        self._known: dict[tuple[int, int], _StrokeFeatures] = {}
+        self._known: dict[_Key, _StrokeFeatures] = {}
 
     @torch.no_grad()
     def fit(self, data: TrainingSet, *, into: Model) -> None:
@@ -309,6 +317,19 @@ class _StrokeFeatures(NamedTuple):
     """`(m, F)`: of pixels evenly spread over its surroundings."""
 
 
-def _by_key(strokes: list[Stroke]) -> dict[tuple[int, int], Stroke]:
-    """Strokes by where they are and how large: what was computed for one holds for its equals."""
-    return {(stroke.place, len(stroke.pixels)): stroke for stroke in strokes}
+_Key = tuple[int, int, int]
+
+
+def _by_key(strokes: list[Stroke]) -> dict[_Key, Stroke]:
+    """Strokes by where they are and their shape: what was computed for one holds for its equals.
+
+    The third number tells apart those of different images, of which a set may have several.
+    """
+    found: dict[_Key, Stroke] = {}
+    for stroke in strokes:
+        shape = crc32((stroke.pixels - stroke.pixels[0]).tobytes())
+        number = 0
+        while (stroke.place, shape, number) in found:
+            number += 1
+        found[stroke.place, shape, number] = stroke
+    return found

@@ -140,13 +140,15 @@ class TrainingSet:
         return self._where([~mask for mask in masks]), self._where(masks)
 
     def _where(self, masks: list[NDArray[np.bool_]]) -> TrainingSet:
-        """The same regions with only the labels under `masks`."""
-        return TrainingSet(
+        """The same regions with only the labels under `masks`; what is new stays so."""
+        part = TrainingSet(
             [
                 replace(region, labels=np.where(mask, region.labels, np.uint8(0)))
                 for region, mask in zip(self.regions, masks, strict=True)
             ]
         )
+        part._new = self._new
+        return part
 
     def prefer_what_is_not_in(self, former: TrainingSet) -> None:
         """Draw the strokes that `former` does not hold more often: they are the newest."""
@@ -209,19 +211,20 @@ def labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
 
 def _strokes_of(region: Region, number: int) -> Iterator[Stroke]:
     """The connected parts of each class, cut to pieces where they are long."""
+    t, z, y, x = region.origin
     parts = label(region.labels, background=0, connectivity=2)
     for part, box in enumerate(find_objects(parts), start=1):
         rows, columns = np.nonzero(parts[box] == part)
         rows, columns = rows + box[0].start, columns + box[1].start
         value = int(region.labels[rows[0], columns[0]])
-        across = -(-region.labels.shape[1] // BLOCK)
         extent = max(box[0].stop - box[0].start, box[1].stop - box[1].start)
-        blocks = (rows // BLOCK) * across + columns // BLOCK if extent > BLOCK else 0 * rows
+        # Blocks of the plane: those of the region would move when more is painted above or left.
+        down, right = (rows + y) // BLOCK, (columns + x) // BLOCK
+        blocks = down * (right.max() + 1) + right if extent > BLOCK else 0 * rows
         order = np.argsort(blocks, kind="stable")
         starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
         for piece in np.split(order, starts[1:]):
             pixels = np.stack((rows[piece], columns[piece]), axis=1)
-            t, z, y, x = region.origin
             where = (value, t, z, y + int(pixels[0, 0]), x + int(pixels[0, 1]))
             yield Stroke(value, number, pixels, crc32(repr(where).encode()))
 

@@ -139,14 +139,17 @@ def test_rare_classes_are_expected_to_be_rare_but_no_stroke_is_lost():
     assert not held.any()
 
 
-def test_a_class_without_pixels_keeps_its_weights(drawn):
+@pytest.mark.parametrize("painted", [1, 2])
+def test_a_class_without_pixels_wins_nothing(drawn, painted):
+    """Whatever the network knows of cells: they are what they were painted as."""
     features, classes = drawn
     three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
     network = Model.fresh("compact", 1, three, seed=1).network
-    weight, bias = fit_head(network, features, classes, NOWHERE, 8)
-    assert torch.equal(weight[2], network.head.weight[2].flatten())
-    assert torch.equal(bias[2], network.head.bias[2])
-    assert not torch.equal(weight[1], network.head.weight[1].flatten())
+    with torch.no_grad():
+        network.head.bias[3 - painted] = 20.0
+    weight, bias = fit_head(network, features, classes * painted, NOWHERE, 8)
+    found = (torch.randn(1000, 64) @ weight.T + bias).argmax(dim=1)
+    assert set(found.tolist()) == {0, painted}
 
 
 def test_what_was_painted_before_is_not_computed_again(monkeypatch):
@@ -172,6 +175,37 @@ def test_what_was_painted_before_is_not_computed_again(monkeypatch):
     head.fit(first, into=anew)
     head.fit(both, into=anew)
     assert looked == [1, 2, 2, 1, 2, 2, 2], "what was erased is forgotten"
+
+
+def test_another_stroke_in_the_same_place_is_looked_at():
+    """As many pixels that begin with the same one, but down instead of to the right."""
+    image = np.random.default_rng(5).uniform(0, 1, (1, 192, 192)).astype(np.float32)
+    labels = np.zeros((2, 192, 192), np.uint8)
+    labels[:, 20:25, 20:40] = 1
+    labels[0, 100:105, 100:120], labels[1, 100:120, 100:105] = 2, 2
+    across, down = (TrainingSet([Region(image, painted, RANGES)]) for painted in labels)
+    model = Model.bundled()
+    again, anew = model.copy(), model.copy()
+    head = InstantHead(model, CPU)
+    head.fit(across, into=again)
+    head.fit(down, into=again)
+    InstantHead(model, CPU).fit(down, into=anew)
+    assert torch.equal(again.network.head.weight, anew.network.head.weight)
+
+
+def test_strokes_in_the_same_place_of_two_images_both_count(monkeypatch):
+    regions = [data_of((1, 20, 20), (2, 100, 100), image=i).regions[0] for i in (BLANK, 1 - BLANK)]
+    looked = []
+    features = InstantHead._features
+
+    def count(self, data, stroke):
+        looked.append((stroke.region, stroke.value))
+        return features(self, data, stroke)
+
+    monkeypatch.setattr(InstantHead, "_features", count)
+    model = Model.bundled()
+    InstantHead(model, CPU).fit(TrainingSet(regions), into=model.copy())
+    assert sorted(looked) == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
 def test_only_the_head_is_changed():

@@ -111,6 +111,33 @@ def test_what_is_kept_aside_stays_so_when_more_is_painted():
     assert len(stayed) >= 4
 
 
+def test_the_newest_are_preferred_also_where_some_are_kept_aside():
+    fewer = TrainingSet([region(strokes(30, 1, 10) + strokes(30, 2, 100))])
+    more = fewer.regions[0].labels + 0
+    for row in range(20, 1200, 40):
+        more[row : row + 6, 200:230] = 1
+    data = TrainingSet([region(more)])
+    data.prefer_what_is_not_in(fewer)
+    learned, aside = data.split()
+    assert aside is not None
+    columns = [x for _, _, x in learned.draw_centres(2000, np.random.default_rng(0))]
+    drawn = [x for x in columns if not 100 <= x < 200]  # of background
+    new = sum(x >= 200 for x in drawn)
+    assert new > 0.65 * len(drawn), "half of the strokes are new, and count three times"
+
+
+def test_long_strokes_are_cut_in_the_same_places_however_much_is_painted_around():
+    labels = np.zeros((512, 512), np.uint8)
+    labels[100, 50:500] = 2
+    whole = region(labels)
+    part = replace(
+        whole, image=whole.image[..., 64:, 32:], labels=labels[64:, 32:], origin=(0, 0, 64, 32)
+    )
+    places = [[stroke.place for stroke in TrainingSet([r]).strokes] for r in (whole, part)]
+    assert len(places[0]) == 4
+    assert places[0] == places[1]
+
+
 def test_too_few_strokes_are_all_learned():
     few = TrainingSet([region(strokes(20, 1, 10)[:500] + strokes(12, 2, 100))])
     assert few.split() == (few, None)

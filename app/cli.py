@@ -320,8 +320,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
         start = Model.bundled().adapted(channels, classes)
     else:
         start = Model.load(Path(options.start))
-        if start.channels != channels or len(start.classes) < len(classes):
-            start = start.adapted(channels, classes)
+        known = (*start.classes, *classes[len(start.classes) :])
+        if start.channels != channels or known != start.classes:
+            start = start.adapted(channels, known)
     start.pixel_size = pixel_size
     if options.labels_are == "objects":
         recipe = start.network.recipe

@@ -213,7 +213,10 @@ class Engine(QObject):
             return
         self._asked = "training"
         self._last_labels = labels
-        self._after_job(lambda: self._start("training", partial(self._training, labels)))
+        # What is painted until the present job has ended counts, too.
+        self._after_job(
+            lambda: self._start("training", partial(self._training, self._last_labels or labels))
+        )
 
     def update_labels(self, labels: Annotation) -> None:
         """Newer labels (a snapshot): training under way goes on with them.
@@ -522,7 +525,7 @@ class Engine(QObject):
         # Only out here does the failed step let go of its memory.
         release(device)
         self.said.emit("The graphics card has run out of memory; training goes on on the CPU.")
-        if self._trained is not None:
+        if self._trained is not None and self._trained.provenance["steps"]:
             start = self._trained.copy()
         yield from self._fitting(start, data, choose_device("cpu"), prediction, exchange)
         return None

@@ -8,7 +8,7 @@ where the strokes agree with it, it is taken over, else it is turned down or aro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from copy import deepcopy
 from typing import NamedTuple
 from zlib import crc32
@@ -182,13 +182,14 @@ MEAN_PREFERRED = 0.9
 of the error."""
 
 
-@torch.no_grad()
-def see_best_channel(model: Model, data: TrainingSet, device: torch.device) -> Model:
-    """`model`, or a copy that looks at one channel only, where the strokes call for that.
+def see_best_channel(
+    model: Model, data: TrainingSet, device: torch.device
+) -> Generator[None, None, Model]:
+    """Step by step, `model`, or a copy that looks at one channel only.
 
     `model` must see the mean of its channels, as `Model.adapted` has made it. In one channel cells
-    may be plain to see that the mean of all hides; which one, the strokes tell: a head is fitted
-    to each, and judged on strokes that were left out.
+    may be plain to see that the mean of all hides; whether and in which one, the strokes tell: a
+    head is fitted to each, and judged on strokes that were left out.
     """
     if model.channels == 1 or not isinstance(model.network, UNet):
         return model
@@ -204,6 +205,7 @@ def see_best_channel(model: Model, data: TrainingSet, device: torch.device) -> M
             if channel < 0:
                 image = window.image.mean(dim=1, keepdim=True)
             features.append(_features_at(network, image.to(device), window.pixels))
+            yield
         errors.append(_error_left_out(network, features, [s.value - 1 for s in strokes]))
     best = int(np.argmin(errors[1:]))
     if errors[1 + best] >= MEAN_PREFERRED * errors[0]:
@@ -211,6 +213,7 @@ def see_best_channel(model: Model, data: TrainingSet, device: torch.device) -> M
     return model.seeing([float(c == best) for c in range(model.channels)])
 
 
+@torch.no_grad()
 def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -> float:
     """Mean squared error of heads on strokes that they were not fitted to.
 
@@ -242,6 +245,7 @@ def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -
     return total
 
 
+@torch.no_grad()
 def _features_at(network: UNet, image: Tensor, pixels: NDArray[np.intp]) -> Tensor:
     """Features `(n, F)` of pixels `(n, 2)` of an image `(1, C, Y, X)` on the network's device."""
     rows, columns = (torch.from_numpy(axis).to(image.device) for axis in pixels.T)

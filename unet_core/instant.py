@@ -40,10 +40,9 @@ class InstantAnswer:
         outgrown = self._start.channels > 1 and len(data.strokes) >= 2 * self._strokes
         if self._head is None or wanted != self._seen.classes or outgrown:
             adapted = self._start.adapted(self._start.channels, wanted)
-            self._seen = see_best_channel(adapted, data, self._device)
+            self._seen = yield from see_best_channel(adapted, data, self._device)
             self._head = InstantHead(self._seen, self._device)
             self._strokes = len(data.strokes)
-            yield
         yield from self._head.prepare(data)
         model = self._seen.copy()
         self._head.fit(data, into=model)

@@ -14,7 +14,6 @@ from zlib import crc32
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from skimage.measure import label
 from torch import Tensor
 from torch.nn import functional
@@ -213,11 +212,15 @@ def _strokes_of(region: Region, number: int) -> Iterator[Stroke]:
     """The connected parts of each class, cut to pieces where they are long."""
     t, z, y, x = region.origin
     parts = label(region.labels, background=0, connectivity=2)
-    for part, box in enumerate(find_objects(parts), start=1):
-        rows, columns = np.nonzero(parts[box] == part)
-        rows, columns = rows + box[0].start, columns + box[1].start
+    every = np.stack(np.nonzero(parts), axis=1)
+    of_part = parts[tuple(every.T)]
+    order = np.argsort(of_part, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(of_part[order])) + 1):
+        if not own.size:
+            return
+        rows, columns = every[own].T
         value = int(region.labels[rows[0], columns[0]])
-        extent = max(box[0].stop - box[0].start, box[1].stop - box[1].start)
+        extent = max(np.ptp(rows), np.ptp(columns)) + 1
         # Blocks of the plane: those of the region would move when more is painted above or left.
         down, right = (rows + y) // BLOCK, (columns + x) // BLOCK
         blocks = down * (right.max() + 1) + right if extent > BLOCK else 0 * rows

@@ -271,7 +271,7 @@ def fit(
     learned, aside = data.split()
     shown = start.copy()
     if untouched and not from_scratch:
-        shown = see_best_channel(shown, learned, device)
+        shown = _result_of(see_best_channel(shown, learned, device))
     place(shown.network, device).eval()
     if untouched and not from_scratch:
         InstantHead(shown, device).fit(learned, into=shown)
@@ -283,7 +283,7 @@ def fit(
     patience: _Patience
     score: Score | None = None
     recent: list[float] = []
-    step = generation = 0
+    step = generation = judged = 0
     longest = 0.0
     before = int(start.provenance.get("steps", 0))
 
@@ -297,8 +297,9 @@ def fit(
 
     def consider() -> None:
         """Show the averaged weights if they are no worse than those that are shown."""
-        nonlocal score, generation
+        nonlocal score, generation, judged
         assert score is not None
+        judged = step
         candidate = judge.score(trainer.average.network, shift, trainer.dtype)
         patience.look(candidate.loss, step)
         if candidate.loss <= score.loss:
@@ -331,7 +332,9 @@ def fit(
     try:
         newer = yield report()  # the instant answer, before anything else is made ready
         trainer = Trainer(shown.network, shift, device, from_scratch=from_scratch, seed=seed)
+        started = time.monotonic()
         judge_what_is_shown()
+        judging = time.monotonic() - started
         while steps is None or step < steps:
             if newer is not None and not _problem(start, newer):
                 newer.prefer_what_is_not_in(data)
@@ -339,8 +342,12 @@ def fit(
                 learned, aside = data.split()
                 judge_what_is_shown()
             started = time.monotonic()
-            # The next step would end too late: the time is the user's.
-            if seconds is not None and started - began + longest > seconds and step:
+            # The next step, and judging it, would end too late: the time is the user's.
+            needed = started - began + longest + judging
+            if seconds is not None and needed > seconds and step:
+                if judged != step:
+                    consider()
+                    yield report()
                 break
             batch = draw_batch(
                 learned,
@@ -361,12 +368,22 @@ def fit(
                 break
     finally:
         # Closed after k steps is as asked for k steps. (Not while the interpreter goes down.)
-        if step % JUDGE_EVERY and step != steps and not sys.is_finalizing():
+        if judged != step and not sys.is_finalizing():
             consider()
             note()
         shown.network.cpu()
         release(device)
     return shown
+
+
+def _result_of(steps: Generator[None, None, Model]) -> Model:
+    """What a generator returns in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Model = end.value
+            return result
 
 
 class _Patience:

@@ -17,7 +17,7 @@ from app.__main__ import main
 from tests.annotator import annotate
 from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
-from unet_core.annotation import Annotation
+from unet_core.annotation import Annotation, ClassInfo
 from unet_core.border_weights import border_term
 from unet_core.model import Model
 from unet_core.networks import REGISTRY, UNet
@@ -26,6 +26,10 @@ from unet_core.training import fit
 from unet_core.unet2015 import UNet2015
 
 ROOT = Path(__file__).resolve().parents[2]
+NAMED = tuple(
+    ClassInfo(name, colour)
+    for name, colour in (("ground", "#0000ff"), ("body", "#ff0000"), ("debris", "#00ff00"))
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +162,20 @@ def test_training_ends_early_when_it_has_settled(folder, capsys, monkeypatch):
     out = ("--out", folder / "model.safetensors")
     assert run("train", *pair, *out, "--seconds", 100_000, "--device", "cpu", "--json") == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 8
+
+
+def test_a_model_keeps_the_names_of_its_classes(folder):
+    """Also those that are not in the labels this time."""
+    start = Model.bundled().adapted(1, NAMED)
+    start.save(folder / "named.safetensors")
+    labels = tifffile.imread(folder / "labels.tif")
+    for highest in (2, 4):
+        labels[0, 0] = highest
+        tifffile.imwrite(folder / "labels.tif", labels)
+        assert train(folder, "--from", folder / "named.safetensors", steps=1) == 0
+        trained = Model.load(folder / "model.safetensors")
+        assert trained.classes[:3] == NAMED
+        assert len(trained.classes) == max(3, highest)
 
 
 def test_training_goes_on_from_a_model(folder):

@@ -251,7 +251,7 @@ def test_the_channel_in_which_the_strokes_differ_is_looked_at():
         if value == 2:
             image[1, y - 8 : y + 8, x - 8 : x + 18] = 0.9
     start = Model.bundled().adapted(3)
-    seen = see_best_channel(start, data_of(*strokes, image=image), CPU)
+    seen = finish(see_best_channel(start, data_of(*strokes, image=image), CPU))
     stem = seen.network.down[0][0].weight
     assert stem[:, [0, 2]].abs().max() == 0
     assert stem[:, 1].abs().max() > 0

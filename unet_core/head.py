@@ -169,6 +169,14 @@ def share_shift(logits: Tensor, painted: Tensor, classes: Tensor) -> Tensor:
     return 0 * shift
 
 
+def _counted_shift(data: TrainingSet, count: int) -> tuple[Tensor, float]:
+    """As `share_shift`, `(count,)`, of the labels alone; and the share of pixels with a label."""
+    pixels = torch.tensor([data.pixel_counts().get(1 + index, 0) for index in range(count)])
+    shares = (pixels / pixels.sum()).clamp_min(0.01)
+    regions = sum(region.labels.size for region in data.regions)
+    return (count * shares / shares.sum()).log(), pixels.sum().item() / regions
+
+
 def _right(logits: Tensor, classes: Tensor) -> Tensor:
     """Share of the pixels of each class that occurs, `(classes,)`, which get that class."""
     right = (logits.argmax(dim=1) == classes).float()
@@ -286,7 +294,10 @@ class InstantHead:
         ).to(self._device)
         around = torch.cat([self._known[key].around for key in wanted])
         weight, bias = fit_head(self._network, features, classes, around, len(wanted))
-        shift = share_shift(around @ weight.T + bias, features @ weight.T + bias, classes)
+        guessed = share_shift(around @ weight.T + bias, features @ weight.T + bias, classes)
+        # Where nearly all is labelled, as in whole masks, the labels tell how common classes are.
+        counted, labelled = _counted_shift(data, len(weight))
+        shift = (1 - labelled) * guessed + labelled * counted.to(self._device)
         into.share_shift = tuple(shift.tolist())
         head = into.network.head
         assert head.bias is not None

@@ -208,6 +208,17 @@ def test_strokes_in_the_same_place_of_two_images_both_count(monkeypatch):
     assert sorted(looked) == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
+def test_whole_masks_say_themselves_how_common_classes_are():
+    labels = np.ones((1, 192, 192), np.uint8)
+    labels[:, 60:100, 60:100] = 2
+    model = Model.bundled()
+    into = model.copy()
+    InstantHead(model, CPU).fit(TrainingSet([Region(BLANK, labels[0], RANGES)]), into=into)
+    background, cell = into.share_shift
+    share = 40 * 40 / 192**2
+    assert cell - background == pytest.approx(np.log(share / (1 - share)), abs=1e-3)
+
+
 def test_only_the_head_is_changed():
     model = Model.bundled()
     into = model.copy()

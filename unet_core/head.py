@@ -103,7 +103,7 @@ def fit_head(
     network
         Its present head is the prior: class 0 against the rest.
     features
-        `(n, F)` float32, of `network.features` at the labelled pixels.
+        `(n, F)` float32, of `network.features_at` the labelled pixels.
     classes
         `(n,)` int64 class indices, 0 = background. A class without pixels becomes a copy of the
         last one with pixels, and stays behind it everywhere: its present weights would win the
@@ -171,7 +171,8 @@ def share_shift(logits: Tensor, painted: Tensor, classes: Tensor) -> Tensor:
 
 def _counted_shift(data: TrainingSet, count: int) -> tuple[Tensor, float]:
     """As `share_shift`, `(count,)`, of the labels alone; and the share of pixels with a label."""
-    pixels = torch.tensor([data.pixel_counts().get(1 + index, 0) for index in range(count)])
+    counts = data.pixel_counts()
+    pixels = torch.tensor([counts.get(1 + index, 0) for index in range(count)])
     shares = (pixels / pixels.sum()).clamp_min(0.01)
     regions = sum(region.labels.size for region in data.regions)
     return (count * shares / shares.sum()).log(), pixels.sum().item() / regions

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from unet_core.inference import LIVE_CORE, Predictor, display_maps
 from unet_core.model import Model
+from unet_core.objects import interior_levels
 from unet_core.stack import PlaneIndex, Stack
 from unet_core.tiling import Rect, Tile
 
@@ -93,7 +94,7 @@ class LivePrediction:
             maps = display_maps(part.probabilities)
             interior = None
             if part.interior is not None:
-                interior = np.round(part.interior * 255).astype(np.uint8)
+                interior = interior_levels(part.interior)
             done = PredictedTile(plane, tile.core, maps, interior, self.generation)
             self._keep(done)
         self._deliver(done)

@@ -105,14 +105,6 @@ class UNet(nn.Module):
         both = self.linear(levels, weight, bias)
         return both[:, :-1], both[:, -1:]
 
-    def features(self, image: Tensor) -> Tensor:
-        """Features `(N, F, Y, X)` of `image` `(N, C, Y, X)`: `head` of them gives the logits."""
-        return self.joined(self.levels(image))
-
-    def joined(self, levels: list[Tensor]) -> Tensor:
-        """All levels at full resolution, `(N, F, Y, X)`."""
-        return torch.cat([_enlarged(maps, 2**level) for level, maps in enumerate(levels)], dim=1)
-
     def features_at(self, levels: list[Tensor], rows: Tensor, columns: Tensor) -> Tensor:
         """Features `(n, F)` float32 of the pixels `(rows, columns)`, each `(n,)`, of one image.
 
@@ -151,7 +143,8 @@ class UNet(nn.Module):
     def linear(self, levels: list[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
         """The linear outputs of the features: each level at its own resolution, then enlarged.
 
-        The same as the layer applied to `joined`, but only the few outputs are enlarged.
+        The same as the layer applied to the features of every pixel, but only the few outputs are
+        enlarged.
         """
         parts = weight.split(self.LIFTED, dim=1)
         total = functional.conv2d(levels[0], parts[0], bias)

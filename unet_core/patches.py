@@ -337,7 +337,7 @@ def augment(
     value as it is, and are zero outside. Every `alike` images in a row are shown at one scale and
     one polarity, as images of one experiment are.
     """
-    grid = sampling_grid(images.shape[0], images.shape[-1], size, random, how, alike)
+    grid = _sampling_grid(images.shape[0], images.shape[-1], size, random, how, alike)
     warped = functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -345,16 +345,16 @@ def augment(
     moved = functional.grid_sample(
         maps, grid, mode="nearest", padding_mode="zeros", align_corners=False
     )
-    return vary_intensities(warped, random, how, alike), moved
+    return _vary_intensities(warped, random, how, alike), moved
 
 
-def sampling_grid(
+def _sampling_grid(
     batch: int,
     source: int,
     size: int,
     random: np.random.Generator,
     how: Augmentation,
-    alike: int = 1,
+    alike: int,
 ) -> Tensor:
     """Where each output pixel comes from, `(N, size, size, 2)` in grid_sample's coordinates."""
     angle = random.uniform(0, 2 * math.pi, batch)
@@ -374,8 +374,8 @@ def sampling_grid(
     return grid
 
 
-def vary_intensities(
-    images: Tensor, random: np.random.Generator, how: Augmentation, alike: int = 1
+def _vary_intensities(
+    images: Tensor, random: np.random.Generator, how: Augmentation, alike: int
 ) -> Tensor:
     """Vary the intensities of `(N, C, Y, X)`; see `augment`."""
     n, channels = images.shape[:2]

@@ -21,6 +21,7 @@ from PySide6.QtGui import QColor, QImage, QPainter
 
 from app.loader import LoadedPlane
 from unet_core.annotation import Annotation, ClassInfo
+from unet_core.labels import classes_of
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -189,7 +190,8 @@ class LabelLayer:
         self._plane = _SparsePlane(*annotation.shape[2:], self._table)
         for (row, column), tile in annotation.tiles(plane).items():
             height, width = tile.shape
-            self._plane.write(Rect(row * height, column * width, height, width), tile)
+            where = Rect(row * height, column * width, height, width)
+            self._plane.write(where, classes_of(tile))
 
     def clear(self) -> None:
         self._plane = _SparsePlane(0, 0, self._table)

@@ -1,7 +1,8 @@
-"""The labels: sparse tiles of uint8 that strokes paint into.
+"""The labels: sparse tiles that strokes paint into.
 
 Coordinates are continuous: pixel (r, c) covers [r, r + 1) x [c, c + 1), its centre lies at
-(r + 0.5, c + 0.5). Values: 0 unlabelled, 1 background, 2.. the user's classes.
+(r + 0.5, c + 0.5). Classes: 0 unlabelled, 1 background, 2.. the user's. Beside its class a pixel
+may belong to a numbered object (see `labels`).
 
 Who may write to a tile: only the stroke that is being painted, and only to its own copy. Such a
 copy is the one kind of tile whose `writeable` flag is set; finishing the stroke or taking a
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,18 @@ from unet_core.edits import (
     TileArray,
     TileChange,
     TileKey,
-    count_labels,
+)
+from unet_core.labels import (
+    MAX_OBJECT,
+    LabelCounts,
+    Labels,
+    class_of,
+    classes_of,
+    difference,
+    label,
+    object_of,
+    objects_of,
+    tally,
 )
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
@@ -109,7 +121,7 @@ class Annotation:
         self._planes: dict[PlaneIndex, dict[tuple[int, int], TileArray]] = {}
         # Planes whose dictionary no snapshot shares; the others are copied before a change.
         self._own: set[PlaneIndex] = set()
-        self._counts = np.zeros(256, np.int64)
+        self._counts = LabelCounts()
         self._stroke: Stroke | None = None
         self._frozen = False
 
@@ -123,7 +135,7 @@ class Annotation:
             annotation._check(key, tile)
             if tile.any():
                 annotation._put(key, tile)
-                annotation._counts += count_labels(tile[tile != 0])
+                annotation._counts.change(tally(tile))
         return annotation
 
     @classmethod
@@ -142,71 +154,155 @@ class Annotation:
         return Rect(0, 0, self.shape[2], self.shape[3])
 
     def read(self, plane: PlaneIndex, rect: Rect | None = None) -> npt.NDArray[np.uint8]:
-        """Copy the labels of a rectangle (default: the plane): uint8 (height, width).
+        """Copy the classes of a rectangle (default: the plane): uint8 (height, width).
 
         The rectangle may leave the plane: nothing is labelled out there.
         """
         rect = self.plane_rect if rect is None else rect
-        labels = np.zeros((rect.height, rect.width), np.uint8)
+        classes = np.zeros((rect.height, rect.width), np.uint8)
+        for target, part in self._parts(plane, rect):
+            classes[target] = classes_of(part)
+        return classes
+
+    def read_labels(self, plane: PlaneIndex, rect: Rect | None = None) -> Labels:
+        """As `read`, but classes and objects: uint32 (height, width), see `labels`."""
+        rect = self.plane_rect if rect is None else rect
+        labels = np.zeros((rect.height, rect.width), np.uint32)
+        for target, part in self._parts(plane, rect):
+            labels[target] = part
+        return labels
+
+    def read_objects(self, plane: PlaneIndex, rect: Rect | None = None) -> npt.NDArray[np.uint32]:
+        """As `read`, but the object numbers: uint32 (height, width), 0 none."""
+        return objects_of(self.read_labels(plane, rect))
+
+    def label_at(self, plane: PlaneIndex, y: int, x: int) -> tuple[int, int]:
+        """Class and object number of pixel (y, x); zeros outside the plane."""
+        one = int(self.read_labels(plane, Rect(y, x, 1, 1))[0, 0])
+        return class_of(one), object_of(one)
+
+    def _parts(
+        self, plane: PlaneIndex, rect: Rect
+    ) -> Iterator[tuple[tuple[slice, slice], TileArray]]:
+        """What is labelled in a rectangle, tile by tile: where in the rectangle, and the labels."""
         tiles = self._planes.get(plane)
         if not tiles:
-            return labels
-        inside = rect.intersect(self.plane_rect)
-        for row, col, part in _split(inside):
+            return
+        for row, col, part in _split(rect.intersect(self.plane_rect)):
             tile = tiles.get((row, col))
             if tile is not None:
                 there = Rect(part.y - rect.y, part.x - rect.x, part.height, part.width)
-                labels[there.slices] = tile[_within(row, col, part)]
-        return labels
+                yield there.slices, tile[_within(row, col, part)]
 
     def write(
-        self, plane: PlaneIndex, labels: npt.ArrayLike, y: int = 0, x: int = 0, kind: str = "import"
+        self,
+        plane: PlaneIndex,
+        classes: npt.ArrayLike,
+        y: int = 0,
+        x: int = 0,
+        kind: str = "import",
+        objects: npt.ArrayLike = 0,
     ) -> Edit | None:
         """Replace the labels of a rectangle whose corner is (y, x); the edit is already applied.
 
-        `labels` is an array (height, width) of integers 0..255 that fits into the plane. Answers
-        None where nothing changed, raises AnnotationError where the labels are no labels.
+        `classes` is an array (height, width) of integers 0..255 that fits into the plane, `objects`
+        one of object numbers, which count where there is a class. Answers None where nothing
+        changed, raises AnnotationError where the labels are no labels.
+        """
+        values = np.asarray(classes)
+        if values.ndim != 2:
+            raise AnnotationError(f"Labels of shape {values.shape} are no plane.")
+        labels = _checked(values, 255).astype(np.uint32) << np.uint32(24)
+        numbers = _checked(np.asarray(objects), MAX_OBJECT).astype(np.uint32)
+        labels |= np.where(values == 0, np.uint32(0), numbers)
+        return self.change(kind, [(plane, Rect(y, x, *values.shape), labels)])
+
+    def change(self, kind: str, parts: Iterable[tuple[PlaneIndex, Rect, Labels]]) -> Edit | None:
+        """Replace the labels of rectangles, on one plane or on many, in one edit.
+
+        Each part is a rectangle within its plane and its new labels, uint32 (height, width). The
+        edit is already applied; None where nothing changed.
         """
         self._check_idle()
-        self._check_plane(plane)
-        values = np.asarray(labels)
-        rect = Rect(y, x, *values.shape) if values.ndim == 2 else _NOWHERE
-        if values.ndim != 2 or rect.intersect(self.plane_rect) != rect:
-            raise AnnotationError(
-                f"Labels of shape {values.shape} do not fit a plane of {self.shape[2:]} pixels."
-            )
-        if values.dtype.kind not in "uib":
-            raise AnnotationError(f"Labels must be whole numbers, not {values.dtype}.")
-        if values.size and not 0 <= int(values.min()) <= int(values.max()) <= 255:
-            raise AnnotationError("Labels must lie between 0 and 255.")
-        changes = []
-        for row, col, part in _split(rect):
-            key = TileKey(*plane, row, col)
-            before = self._tile(key)
-            after = np.zeros((TILE, TILE), np.uint8) if before is None else before.copy()
-            after[_within(row, col, part)] = values[part.y - y : part.bottom - y,
-                                                    part.x - x : part.right - x]  # fmt: skip
-            changes.append(TileChange(key, before, after if after.any() else None))
-        changed = tuple(c for c in changes if not _same(c.before, c.after))
+        changed: dict[TileKey, TileChange] = {}
+        for plane, rect, labels in parts:
+            self._check_plane(plane)
+            if labels.shape != rect[2:] or rect.intersect(self.plane_rect) != rect:
+                raise AnnotationError(
+                    f"Labels of shape {labels.shape} do not fit a plane of {self.shape[2:]} pixels."
+                )
+            for row, col, part in _split(rect):
+                key = TileKey(*plane, row, col)
+                known = changed.get(key)
+                before = self._tile(key) if known is None else known.after
+                new = labels[part.y - rect.y : part.bottom - rect.y,
+                             part.x - rect.x : part.right - rect.x]  # fmt: skip
+                where = _within(row, col, part)
+                if not new.any() if before is None else np.array_equal(before[where], new):
+                    continue
+                after = np.zeros((TILE, TILE), np.uint32) if before is None else before.copy()
+                after[where] = new
+                if known is not None:
+                    before, part = known.before, part.union(known.changed())
+                changed[key] = TileChange(key, before, after if after.any() else None, part)
         if not changed:
             return None
-        edit = Edit(kind, changed)
+        edit = Edit(kind, tuple(changed.values()))
         self.apply(edit)
         return edit
 
-    def stroke(self, plane: PlaneIndex, value: int, diameter: int) -> Stroke:
-        """Begin to paint `value` (0 erases) with a round brush of `diameter` >= 1 pixels.
+    def fill(
+        self,
+        plane: PlaneIndex,
+        rect: Rect,
+        mask: npt.NDArray[np.bool_],
+        value: int,
+        number: int = 0,
+        *,
+        kind: str = "fill",
+        keep: Collection[int] = (),
+    ) -> Edit | None:
+        """Give the masked pixels of a rectangle a class and an object, 0 and 0 to unlabel them.
 
-        One stroke at a time: RuntimeError while another one is neither finished nor cancelled.
+        `mask` is bool (height, width). Pixels of the classes in `keep` stay as they are. The edit
+        is already applied; None where nothing changed.
+        """
+        labels = self.read_labels(plane, rect)
+        if keep:
+            mask = mask & ~np.isin(classes_of(labels), list(keep))
+        labels[mask] = label(value, number)
+        return self.change(kind, [(plane, rect, labels)])
+
+    def stroke(
+        self,
+        plane: PlaneIndex,
+        value: int,
+        diameter: int,
+        number: int = 0,
+        *,
+        keep: Collection[int] = (),
+    ) -> Stroke:
+        """Begin to paint class `value` (0 erases) with a round brush of `diameter` >= 1 pixels.
+
+        What is painted belongs to the object `number`, 0 for none. Pixels of the classes in `keep`
+        stay as they are. One stroke at a time: RuntimeError while another one is neither finished
+        nor cancelled.
         """
         self._check_idle()
         self._check_plane(plane)
-        if not 0 <= value <= 255:
-            raise ValueError(f"a label value lies between 0 and 255, {value} does not")
         if not 1 <= diameter < math.inf:
             raise ValueError(f"a brush is at least 1 pixel wide, {diameter} is not")
-        self._stroke = Stroke(self, plane, value, diameter)
+        self._stroke = Stroke(self, plane, label(value, number), diameter, keep)
         return self._stroke
+
+    def next_object(self) -> int:
+        """A number that no object has had. AnnotationError when there are no more."""
+        number = self._counts.highest_object + 1
+        if number > MAX_OBJECT:
+            raise AnnotationError(
+                f"There are {MAX_OBJECT} objects already; no more can be told apart."
+            )
+        return number
 
     def apply(self, edit: Edit) -> Rect:
         """Carry out an edit: answers the bounding box of the changed pixels in `edit.plane`.
@@ -222,7 +318,7 @@ class Annotation:
                 self._check_key(change.key)
             if not _same(self._tile(change.key), change.before):
                 raise AnnotationError("An edit does not follow on the labels as they are now.")
-        self._counts += edit.gained
+        self._counts.change(edit.gained())
         for change in edit.changes:
             self._put(change.key, change.after)
         return edit.rect
@@ -232,15 +328,19 @@ class Annotation:
         return sorted(self._planes)
 
     def tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], TileArray]:
-        """The tiles of a plane that hold labels, by (row, col): uint8 (TILE, TILE).
+        """The tiles of a plane that hold labels, by (row, col): uint32 (TILE, TILE).
 
         Pixels of a tile that lie outside the plane are 0. Do not write to the arrays.
         """
         return dict(self._planes.get(plane, {}))
 
     def counts(self) -> dict[int, int]:
-        """Number of labelled pixels of each value that occurs; costs nothing, whatever the size."""
-        return {int(v): int(self._counts[v]) for v in np.flatnonzero(self._counts) if v}
+        """Labelled pixels of each class that occurs; costs nothing, whatever the size."""
+        return self._counts.pixels
+
+    def object_counts(self) -> dict[int, int]:
+        """Numbered objects of each class that has any; costs nothing."""
+        return self._counts.objects
 
     def snapshot(self) -> Annotation:
         """A consistent copy as of now that never changes and may go to another thread.
@@ -303,7 +403,7 @@ class Annotation:
 
     def _check(self, key: TileKey, tile: TileArray) -> None:
         self._check_key(key)
-        if tile.shape != (TILE, TILE) or tile.dtype != np.uint8:
+        if tile.shape != (TILE, TILE) or tile.dtype != np.uint32:
             raise AnnotationError(f"A label tile of {tile.dtype} {tile.shape} is no label tile.")
         height, width = self.shape[2] - key.row * TILE, self.shape[3] - key.col * TILE
         if tile[height:].any() or tile[:, width:].any():
@@ -318,14 +418,23 @@ class Stroke:
     """
 
     def __init__(
-        self, annotation: Annotation, plane: PlaneIndex, value: int, diameter: float
+        self,
+        annotation: Annotation,
+        plane: PlaneIndex,
+        one: int,
+        diameter: float,
+        keep: Collection[int],
     ) -> None:
         self._annotation = annotation
         self._plane = plane
-        self._value = value
+        self._label = np.uint32(one)
         self._diameter = diameter
+        # By class: whether a pixel of it stays as it is.
+        self._kept = np.isin(np.arange(256), list(keep)) if keep else None
         self._last: Point | None = None
         self._before: dict[TileKey, TileArray | None] = {}
+        self._rects: dict[TileKey, Rect] = {}
+        self._gained: dict[int, int] = {}
         # Copies of this stroke's own that are not shared yet.
         self._writeable: list[TileArray] = []
 
@@ -371,13 +480,13 @@ class Stroke:
         changes = []
         for key, before in self._before.items():
             after = annotation._tile(key)
-            if after is not None and self._value == 0 and not after.any():
+            if after is not None and self._label == 0 and not after.any():
                 annotation._put(key, None)
                 after = None
-            changes.append(TileChange(key, before, after))
+            changes.append(TileChange(key, before, after, self._rects[key]))
         if not changes:
             return None
-        return Edit("stroke" if self._value else "erase", tuple(changes))
+        return Edit("stroke" if self._label else "erase", tuple(changes), self._gained)
 
     def cancel(self) -> Rect:
         """End the stroke as if it had never begun: a rectangle around the restored pixels."""
@@ -391,20 +500,22 @@ class Stroke:
         tile = annotation._tile(key)
         where = _within(row, col, part)
         if tile is None:
-            if self._value == 0 or not mask.any():
+            if self._label == 0 or not mask.any():
                 return False
-            gained = int(np.count_nonzero(mask))
-            annotation._counts[0] -= gained
+            lost = {0: int(np.count_nonzero(mask))}
         else:
             region = tile[where]
-            mask = mask & (region != self._value)
-            lost = region[mask]
-            if not lost.size:
+            mask = mask & (region != self._label)
+            if self._kept is not None:
+                mask &= ~self._kept[classes_of(region)]
+            lost = tally(region[mask])
+            if not lost:
                 return False
-            gained = lost.size
-            annotation._counts -= count_labels(lost)
-        annotation._counts[self._value] += gained
-        self._own_tile(key, tile)[where][mask] = self._value
+        gained = difference({int(self._label): sum(lost.values())}, lost)
+        annotation._counts.change(gained)
+        self._gained = difference(self._gained, {one: -n for one, n in gained.items()})
+        self._own_tile(key, tile)[where][mask] = self._label
+        self._rects[key] = self._rects.get(key, _NOWHERE).union(part)
         return True
 
     def _own_tile(self, key: TileKey, tile: TileArray | None) -> TileArray:
@@ -412,7 +523,7 @@ class Stroke:
         if tile is not None and tile.flags.writeable:
             return tile
         self._before.setdefault(key, tile)
-        own = np.zeros((TILE, TILE), np.uint8) if tile is None else tile.copy()
+        own = np.zeros((TILE, TILE), np.uint32) if tile is None else tile.copy()
         self._annotation._own_tiles(self._plane)[key.row, key.col] = own
         self._writeable.append(own)
         return own
@@ -422,6 +533,15 @@ class Stroke:
         for tile in self._writeable:
             tile.flags.writeable = False
         self._writeable.clear()
+
+
+def _checked(values: npt.NDArray[np.generic], highest: int) -> npt.NDArray[np.generic]:
+    """The same values. AnnotationError unless they are integers from 0 to `highest`."""
+    if values.dtype.kind not in "uib":
+        raise AnnotationError(f"Labels must be whole numbers, not {values.dtype}.")
+    if values.size and not 0 <= int(values.min()) <= int(values.max()) <= highest:
+        raise AnnotationError(f"Labels must lie between 0 and {highest}.")
+    return values
 
 
 def _same(one: TileArray | None, other: TileArray | None) -> bool:

@@ -18,7 +18,8 @@ from urllib.parse import quote
 from unet_core.atomic import os_reason
 
 SUFFIX = ".limn"
-VERSION = 1
+VERSION = 2
+"""Version 1 knew no objects; what it wrote reads the same in version 2."""
 APPLICATION_ID = 0x4C696D6E  # "Limn"
 
 # `position` counts the edits that are applied; edits with a larger id are what redo brings back.
@@ -116,12 +117,12 @@ def connect(path: Path) -> sqlite3.Connection:
                 f"{path} was made by a newer Limn (format {version}, this one knows {VERSION}); "
                 "update Limn to open it."
             )
-        if version != VERSION or _schema(connection) != _expected_schema():
+        if not 1 <= version <= VERSION or _schema(connection) != _expected_schema():
             raise ValueError("another schema")
-        # Change nothing, but as a write: finds out now whether the file and its folder can be
-        # written to, not at the first stroke.
+        # As a write, even where nothing changes: finds out now whether the file and its folder can
+        # be written to, not at the first stroke.
         connection.execute(f"PRAGMA user_version={VERSION}")
-        connection.execute("ROLLBACK")
+        connection.execute("ROLLBACK" if version == VERSION else "COMMIT")
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute("PRAGMA synchronous=EXTRA")
         if path.stat().st_size <= _CHECKED_WHOLE:

@@ -30,7 +30,9 @@ def random_step(
         annotation.apply(edit)
         return "redo", None
     while True:
-        stroke = annotation.stroke(PlaneIndex(0, rng.randrange(3)), rng.randrange(4), 15)
+        value = rng.randrange(4)
+        number = rng.randrange(3) if value else 0
+        stroke = annotation.stroke(PlaneIndex(0, rng.randrange(3)), value, 15, number)
         for _ in range(3):
             stroke.to(rng.uniform(-20, 320), rng.uniform(-20, 540))
         painted = stroke.finish()

@@ -19,6 +19,7 @@ from unet_core.annotation import (
     missing_labels,
 )
 from unet_core.edits import Edit, TileChange, pack_tile, unpack_tile
+from unet_core.labels import MAX_OBJECT, classes_of, label, objects_of
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -31,20 +32,21 @@ coordinates = st.tuples(
     st.floats(-60, SHAPE[2] + 60, width=32), st.floats(-60, SHAPE[3] + 60, width=32)
 )
 paths = st.lists(coordinates, min_size=1, max_size=5)
+numbers = st.sampled_from([0, 1, 2, 70_000, MAX_OBJECT])
 strokes = st.tuples(
-    st.sampled_from(PLANES), st.integers(0, 3), st.sampled_from([1, 2, 3, 7, 40]), paths
+    st.sampled_from(PLANES), st.integers(0, 3), st.sampled_from([1, 2, 3, 7, 40]), paths, numbers
 )
 
 
-def paint(annotation, plane, value, diameter, path):
-    stroke = annotation.stroke(plane, value, diameter)
+def paint(annotation, plane, value, diameter, path, number=0, keep=()):
+    stroke = annotation.stroke(plane, value, diameter, number if value else 0, keep=keep)
     for y, x in path:
         stroke.to(y, x)
     return stroke.finish()
 
 
 def everything(annotation):
-    return {plane: annotation.read(plane) for plane in PLANES}
+    return {plane: annotation.read_labels(plane) for plane in PLANES}
 
 
 def assert_same(one, other):
@@ -56,6 +58,10 @@ def assert_counts_right(annotation):
     labels = np.concatenate([annotation.read(plane).ravel() for plane in PLANES])
     values, numbers = np.unique(labels[labels > 0], return_counts=True)
     assert annotation.counts() == dict(zip(values.tolist(), numbers.tolist(), strict=True))
+    every = np.unique(np.concatenate([annotation.read_labels(p).ravel() for p in PLANES]))
+    numbered = classes_of(every[objects_of(every) > 0])
+    values, numbers = np.unique(numbered, return_counts=True)
+    assert annotation.object_counts() == dict(zip(values.tolist(), numbers.tolist(), strict=True))
     labelled = [plane for plane in PLANES if annotation.read(plane).any()]
     assert annotation.labelled_planes() == labelled
 
@@ -142,8 +148,8 @@ def test_a_cancelled_stroke_leaves_no_trace(first, second):
     annotation = Annotation(SHAPE)
     paint(annotation, *first)
     before, counts = everything(annotation), annotation.counts()
-    plane, value, diameter, path = second
-    stroke = annotation.stroke(plane, value, diameter)
+    plane, value, diameter, path, number = second
+    stroke = annotation.stroke(plane, value, diameter, number if value else 0)
     dirty = Rect(0, 0, 0, 0)
     for y, x in path:
         dirty = dirty.union(stroke.to(y, x) or Rect(0, 0, 0, 0))
@@ -159,8 +165,8 @@ def test_a_snapshot_never_changes(made, data):
     """Neither in the middle of a stroke nor afterwards."""
     annotation = Annotation(SHAPE)
     taken = []
-    for plane, value, diameter, path in made:
-        stroke = annotation.stroke(plane, value, diameter)
+    for plane, value, diameter, path, number in made:
+        stroke = annotation.stroke(plane, value, diameter, number if value else 0)
         for y, x in path:
             stroke.to(y, x)
             if data.draw(st.booleans()):
@@ -206,7 +212,7 @@ def test_painting_reports_what_changed():
     edit = stroke.finish()
     assert edit.kind == "stroke" and edit.plane == HOME
     rows, cols = np.nonzero(annotation.read(HOME))
-    assert edit.rect == Rect(0, 0, rows.max() + 1, cols.max() + 1)
+    assert edit.rect == edit.rect.union(Rect(0, 0, int(rows.max()) + 1, int(cols.max()) + 1))
     assert paint(annotation, HOME, 1, 9, [(100, 100)]) is None
     assert paint(annotation, PLANES[1], 0, 9, [(100, 100)]) is None  # nothing there to erase
     assert paint(annotation, HOME, 0, 9, [(100, 100)]).kind == "erase"
@@ -257,14 +263,14 @@ def test_whole_planes_come_in_and_go_out(dtype):
     rng = np.random.default_rng(3)
     planes = {plane: rng.integers(0, 4, SHAPE[2:]).astype(dtype) for plane in PLANES}
     annotation = Annotation.from_planes(SHAPE, planes)
-    assert_same(everything(annotation), planes)
+    assert_same({plane: annotation.read(plane) for plane in PLANES}, planes)
     assert_counts_right(annotation)
     edit = annotation.write(HOME, np.zeros((20, 30), dtype), y=250, x=500)
     assert edit.plane == HOME and edit.rect.intersect(Rect(250, 500, 20, 30)) == edit.rect
     assert not annotation.read(HOME, Rect(250, 500, 20, 30)).any()
     assert annotation.write(HOME, np.zeros((20, 30), dtype), y=250, x=500) is None
     annotation.apply(edit.inverse())
-    assert_same(everything(annotation), planes)
+    assert_same({plane: annotation.read(plane) for plane in PLANES}, planes)
     assert_counts_right(annotation)
 
 
@@ -284,7 +290,7 @@ def test_an_edit_that_does_not_follow_changes_nothing():
     before = everything(annotation)
     with pytest.raises(AnnotationError):
         annotation.apply(edit)
-    outside = np.ones((TILE, TILE), np.uint8)
+    outside = np.full((TILE, TILE), label(1))
     with pytest.raises(AnnotationError):
         annotation.apply(Edit("stroke", (TileChange(TileKey(0, 0, 1, 0), None, outside),)))
     assert_same(everything(annotation), before)
@@ -314,14 +320,89 @@ def test_old_edits_are_packed_and_still_undo_exactly():
 @given(st.binary(max_size=300))
 def test_a_packed_tile_is_exact_and_junk_is_refused(junk):
     key = TileKey(1, 2, 3, 4)
-    tile = np.random.default_rng(len(junk)).integers(0, 256, (TILE, TILE), np.uint8)
+    rng = np.random.default_rng(len(junk))
+    tile = rng.integers(0, 2**32, (TILE, TILE), np.uint32)
+    tile[classes_of(tile) == 0] = 0
     packed = pack_tile(key, tile)
     np.testing.assert_array_equal(unpack_tile(key, packed), tile)
+    classes = tile & ~np.uint32(MAX_OBJECT)
+    without = pack_tile(key, classes)
+    assert len(without) < len(packed)  # objects that nobody numbered take no room
+    np.testing.assert_array_equal(unpack_tile(key, without), classes)
     for damaged in (junk, packed[:-1], packed + b"x", packed[:-1] + bytes([packed[-1] ^ 1])):
         with pytest.raises(AnnotationError):
             unpack_tile(key, damaged)
     with pytest.raises(AnnotationError):
         unpack_tile(TileKey(1, 2, 3, 5), packed)
+
+
+def test_objects_are_told_apart_and_counted():
+    annotation = Annotation(SHAPE)
+    assert annotation.next_object() == 1
+    paint(annotation, HOME, 2, 9, [(50, 50)], 1)
+    paint(annotation, HOME, 2, 9, [(50, 58)], 2)
+    paint(annotation, HOME, 2, 9, [(90, 50)])  # of no object
+    assert annotation.object_counts() == {2: 2} and annotation.next_object() == 3
+    assert annotation.label_at(HOME, 50, 50) == (2, 1)
+    assert annotation.label_at(HOME, 50, 56) == (2, 2)  # the later one lies on top
+    assert annotation.label_at(HOME, 90, 50) == (2, 0)
+    assert annotation.label_at(HOME, -1, 50) == (0, 0)
+    edit = paint(annotation, HOME, 0, 40, [(50, 60)])
+    assert annotation.object_counts() == {}
+    annotation.apply(edit.inverse())
+    assert annotation.object_counts() == {2: 2}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(strokes, min_size=1, max_size=4), strokes)
+def test_classes_that_are_kept_stay_as_they_are(made, last):
+    annotation = Annotation(SHAPE)
+    for stroke in made:
+        paint(annotation, *stroke)
+    before = everything(annotation)
+    paint(annotation, *last, keep=(1, 3))
+    assert_counts_right(annotation)
+    for plane, labels in everything(annotation).items():
+        kept = np.isin(classes_of(before[plane]), (1, 3))
+        np.testing.assert_array_equal(labels[kept], before[plane][kept])
+    free = Annotation(SHAPE)
+    for stroke in made:
+        paint(free, *stroke)
+    paint(free, *last)
+    for plane, labels in everything(annotation).items():
+        others = ~np.isin(classes_of(before[plane]), (1, 3))
+        np.testing.assert_array_equal(labels[others], free.read_labels(plane)[others])
+
+
+def test_a_change_of_many_planes_is_one_edit():
+    annotation = Annotation(SHAPE)
+    paint(annotation, HOME, 1, 30, [(20, 20)])
+    start = everything(annotation)
+    part = np.full((40, 300), label(2, 5))
+    places = [(HOME, Rect(0, 0, 40, 300)), (PLANES[3], Rect(250, 100, 40, 300))]
+    overlapping = (HOME, Rect(10, 10, 5, 5), np.zeros((5, 5), np.uint32))
+    edit = annotation.change("merge", [*((p, r, part) for p, r in places), overlapping])
+    assert set(edit.planes) == {HOME, PLANES[3]} and edit.kind == "merge"
+    assert_counts_right(annotation)
+    assert annotation.counts() == {2: 2 * 40 * 300 - 25} and annotation.object_counts() == {2: 1}
+    assert annotation.label_at(HOME, 12, 12) == (0, 0)
+    annotation.apply(edit.inverse())
+    assert_same(everything(annotation), start)
+    with pytest.raises(AnnotationError):
+        annotation.change("merge", [(HOME, Rect(290, 0, 40, 300), part)])
+
+
+def test_a_region_is_filled_but_for_what_is_kept():
+    annotation = Annotation(SHAPE)
+    paint(annotation, HOME, 1, 1, [(10, 0), (10, 40)])
+    mask = np.ones((30, 30), bool)
+    mask[0] = False
+    edit = annotation.fill(HOME, Rect(0, 0, 30, 30), mask, 3, 7, keep=(1,))
+    assert edit.kind == "fill"
+    labels = annotation.read(HOME)
+    assert (labels[10, :40] == 1).all() and not labels[0].any() and (labels[1:10, :30] == 3).all()
+    assert annotation.fill(HOME, Rect(0, 0, 30, 30), mask, 3, 7, keep=(1,)) is None
+    assert_counts_right(annotation)
 
 
 @pytest.mark.parametrize("color", ["red", "#12345", "#12345g", "#1234567", ""])

@@ -19,16 +19,17 @@ from hypothesis import strategies as st
 
 from tests.core.paint_forever import SHAPE, random_step, record
 from unet_core import project as project_module
-from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
+from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.project import ImageReference, Project, ProjectError, ProjectLockedError
 from unet_core.stack import PlaneIndex
+from unet_core.tiling import Rect
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANES = [PlaneIndex(0, z) for z in range(SHAPE[1])]
 
 
 def labels(annotation):
-    return np.stack([annotation.read(plane) for plane in PLANES])
+    return np.stack([annotation.read_labels(plane) for plane in PLANES])
 
 
 def assert_same_work(one, other):
@@ -271,6 +272,25 @@ def test_foreign_schemas_are_refused(path, statement, sentence):
     with closing(sqlite3.connect(path)) as stranger, stranger:
         stranger.execute(statement)
     assert sentence in refused(path)
+
+
+def test_a_project_from_before_objects_is_read_and_goes_on(path, tmp_path):
+    """Its tiles, that know no objects, are the same bytes."""
+    annotation = Annotation(SHAPE)
+    with Project.create(path, SHAPE) as project:
+        project.record(annotation.write(PLANES[0], np.full((50, 300), 2)))
+    with closing(sqlite3.connect(path)) as past, past:
+        past.execute("PRAGMA user_version=1")
+    with Project.open(path) as project:
+        loaded, history = project.load()
+        np.testing.assert_array_equal(labels(loaded), labels(annotation))
+        edit = loaded.fill(PLANES[0], Rect(5, 5, 9, 9), np.ones((9, 9), bool), 2, 1)
+        project.record(edit)
+        history.push(edit)
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute("PRAGMA user_version").fetchone()[0] > 1
+    with Project.open(path) as project:
+        assert_same_work(project.load(), (loaded, history))
 
 
 def test_a_bomb_in_a_tile_takes_no_memory(path):

@@ -49,7 +49,11 @@ def draw_episode(
 
     `classes` is 0 where nothing but the objects is known.
     """
-    foreground = _task(images, objects, classes, interior, random)
+    return with_strokes(_task(images, objects, classes, interior, random), random)
+
+
+def with_strokes(foreground: NDArray[np.bool_], random: np.random.Generator) -> Episode:
+    """The task `foreground` `(2, Y, X)` with strokes on its first patch."""
     strokes = paint(foreground[0], int(np.exp(random.uniform(np.log(2), np.log(16)))), random)
     return Episode(foreground, strokes)
 
@@ -68,8 +72,8 @@ def _task(
         count = int(random.integers(1, len(present)))
         return np.isin(classes, random.choice(present, count, replace=False))
     kind = random.choice(
-        ("cells", "rims", "cores", "surround", "large", "bright"),
-        p=(0.55, 0.17, 0.06, 0.06, 0.08, 0.08),
+        ("cells", "rims", "cores", "surround", "large", "bright", "filter"),
+        p=(0.55, 0.13, 0.05, 0.05, 0.07, 0.07, 0.08),
     )
     task = cells
     if kind == "rims":
@@ -90,8 +94,54 @@ def _task(
             value = np.bincount(own.ravel(), images.ravel()) / sizes
         chosen = value > np.median(value[1:]) if len(value) > 2 else value > -1
         task = chosen[own] & cells
+    elif kind == "filter":
+        task = filtered(images, random)
     share = task[0].mean()
     return task if 0.005 < share < 0.995 else cells
+
+
+def filtered(images: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.bool_]:
+    """Where a simple filter answers strongly to `images` `(2, Y, X)`: what a forest would see."""
+    sigma = np.exp(random.uniform(np.log(0.7), np.log(10)))
+    kind = random.choice(("intensity", "gradient", "blobs", "ridges", "texture"))
+    answers = []
+    for image in images:
+        if kind == "intensity":
+            answer = ndimage.gaussian_filter(image, sigma)
+        elif kind == "gradient":
+            answer = ndimage.gaussian_gradient_magnitude(image, sigma)
+        elif kind == "blobs":
+            answer = -ndimage.gaussian_laplace(image, sigma)
+        elif kind == "ridges":
+            yy, yx, xx = (ndimage.gaussian_filter(image, sigma, o) for o in ((2, 0), (1, 1), (0, 2)))
+            answer = np.sqrt((yy - xx) ** 2 + 4 * yx**2) - yy - xx
+        else:
+            mean = ndimage.gaussian_filter(image, sigma)
+            answer = ndimage.gaussian_filter((image - mean) ** 2, 2 * sigma)
+        answers.append(answer)
+    both = np.stack(answers)
+    if random.uniform() < 0.5:
+        both = -both
+    return both > np.quantile(both[0], random.uniform(0.2, 0.9))
+
+
+def collage(
+    first: Tensor, second: Tensor, random: np.random.Generator
+) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Two pairs of patches `(2, 1, Y, X)` in one, and where the second shows, `(2, Y, X)`.
+
+    One kind of image in patches of another: only their texture tells them apart, as mostly both are
+    brought to the same brightness and contrast.
+    """
+    size = first.shape[-1]
+    sigma = np.exp(random.uniform(np.log(4), np.log(size / 8)))
+    noise = ndimage.gaussian_filter(random.normal(size=(2, size, size)), (0, sigma, sigma))
+    where = noise > np.quantile(noise, random.uniform(0.3, 0.8))
+    if random.uniform() < 0.7:
+        second = (second - second.mean()) / second.std().clamp_min(0.01)
+        second = second * first.std() + first.mean()
+    soft = torch.from_numpy(ndimage.gaussian_filter(where.astype(np.float32), (0, 0.7, 0.7)))[:, None]
+    return first + soft * (second - first), where
 
 
 def paint(

@@ -13,6 +13,7 @@ written to resources/.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -28,7 +29,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from episodes import Episode, draw_episode, episode_loss
+from episodes import Episode, collage, draw_episode, episode_loss, with_strokes
 from synthesis import scene
 
 from unet_core import networks
@@ -51,15 +52,19 @@ DATASETS = {  # share of the episodes; every eighth image is held out where ther
     "confocal3d_ovule_cells": 0.04,
     "synthetic": 0.45,
 }
-EPISODES, SIZE = 3, 208
-SOURCE = 624
+SITTINGS = ((3, 208), (2, 256))
+"""Episodes in a step and side of their patches in pixels: now more images, now more of an image."""
+COLLAGES = 0.1
+"""Share of the episodes of which two kinds of images are mixed."""
 SCENES = 600
 STRONG = Augmentation(
     scale=2.0, elastic=8.0, contrast=0.4, gamma=1.8, noise=0.12, blur=0.3, invert=0.3, shading=0.3
 )
 LEARNING_RATE = 1.5e-3
-DECAY = 0.3
-"""Share of the steps, at the end, over which the learning rate falls to nothing."""
+DECAY = 0.5
+"""Share of the steps, at the end, over which the learning rate falls to nothing…"""
+FROZEN = 0.5
+"""…and over which the statistics of the batch normalisation stay as they will be in use."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def read_dataset(folder: Path) -> list[Example]:
 
 @dataclass(frozen=True)
 class Batch:
-    """`EPISODES` pairs of patches, one after the other."""
+    """Pairs of patches, one after the other."""
 
     images: torch.Tensor
     """`(N, 1, Y, X)` float32."""
@@ -141,26 +146,30 @@ class Source:
         self.shares = shares / shares.sum()
 
     def add_scenes(self) -> Iterator[int]:
-        """Make the synthetic scenes, one for each `next()`: the first ones serve at once."""
+        """Make synthetic scenes, one for each `next()`; the newest take the place of the oldest."""
         random = np.random.default_rng(self.seed)
         made = self.examples["synthetic"]
-        while len(made) < SCENES:
+        for number in itertools.count():
             drawn = scene(random)
-            made.append(example(drawn.image, drawn.objects, drawn.classes))
+            made[number % SCENES : number % SCENES + 1] = [
+                example(drawn.image, drawn.objects, drawn.classes)
+            ]
             yield len(made)
 
     def batch(self, random: np.random.Generator) -> Batch:
         """The next episodes."""
         images, maps = [], []
-        for _ in range(EPISODES):
+        count, size = SITTINGS[random.integers(len(SITTINGS))]
+        source = 3 * size
+        for _ in range(count):
             of = self.examples[self.names[random.choice(len(self.names), p=self.shares)]]
             chosen = of[random.integers(len(of))]
             mix = random.dirichlet(np.ones(chosen.image.shape[0])).astype(np.float32)
             for _ in range(2):
                 height, width = chosen.objects.shape
-                y = int(random.integers(height)) - SOURCE // 2
-                x = int(random.integers(width)) - SOURCE // 2
-                window = Rect(y, x, SOURCE, SOURCE)
+                y = int(random.integers(height)) - source // 2
+                x = int(random.integers(width)) - source // 2
+                window = Rect(y, x, source, source)
                 channels = read_mirrored(chosen.image, window).astype(np.float32)
                 images.append(np.tensordot(mix, channels, 1)[None])
                 known = np.stack((chosen.objects, chosen.classes, chosen.interior))
@@ -169,23 +178,23 @@ class Source:
         seen, moved = augment(
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(maps)),
-            size=SIZE,
+            size=size,
             random=random,
             how=STRONG,
             alike=2,
         )
         objects, classes = moved[:, 0].long(), moved[:, 1].long()
-        episodes = [
-            draw_episode(
-                seen[i : i + 2, 0].numpy(),
-                objects[i : i + 2].numpy(),
-                classes[i : i + 2].numpy(),
-                moved[i : i + 2, 2].numpy(),
-                random,
-            )
-            for i in range(0, 2 * EPISODES, 2)
-        ]
         countable = (objects > 0).flatten(1).any(dim=1) | (classes == 0).flatten(1).all(dim=1)
+        episodes = []
+        for i in range(0, 2 * count, 2):
+            pair = slice(i, i + 2)
+            if random.uniform() < COLLAGES:
+                seen[pair], where = collage(seen[pair], seen[i - 2 :][:2], random)
+                episodes.append(with_strokes(where, random))
+                countable[pair] = False
+                continue
+            known = (objects[pair].numpy(), classes[pair].numpy(), moved[pair, 2].numpy())
+            episodes.append(draw_episode(seen[pair, 0].numpy(), *known, random))
         cells = torch.where(objects > 0, 2, 1) * countable[:, None, None]
         return Batch(seen, cells, moved[:, 2:], episodes)
 
@@ -253,14 +262,18 @@ def main() -> None:
         provenance={"pretraining": about},
     )
     random = np.random.default_rng((args.seed, done))
-    network.train()
     scenes = source.add_scenes()
     for _ in range(SCENES if done else 40):
         next(scenes)
     began = time.monotonic()
     losses: list[tuple[float, float, float]] = []
     for step in range(done, args.steps):
-        next(scenes, None)
+        if step % 2 == 0:
+            next(scenes)
+        if step == int((1 - FROZEN) * args.steps):
+            for mine, settled in zip(network.buffers(), average.network.buffers(), strict=True):
+                mine.copy_(settled)
+        network.train(step < (1 - FROZEN) * args.steps)
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * rate(step, args.steps)
         batch = source.batch(random)

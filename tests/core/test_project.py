@@ -310,7 +310,7 @@ def test_a_bomb_in_a_tile_takes_no_memory(path):
 def test_a_tile_outside_the_image_is_refused(path):
     painted(path, 2)
     with closing(sqlite3.connect(path)) as stranger, stranger:
-        stranger.execute("UPDATE tiles SET z = 10000000")
+        stranger.execute("UPDATE tiles SET z = z + 10000000")
     with Project.open(path) as project, pytest.raises(ProjectError):
         project.load()
 

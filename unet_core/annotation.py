@@ -428,7 +428,8 @@ class Stroke:
         self._annotation = annotation
         self._plane = plane
         self._label = np.uint32(one)
-        self._diameter = diameter
+        self.diameter = diameter
+        """In pixels, at least 1; may change along the way, as the pressure of a pen does."""
         # By class: whether a pixel of it stays as it is.
         self._kept = np.isin(np.arange(256), list(keep)) if keep else None
         self._last: Point | None = None
@@ -455,8 +456,8 @@ class Stroke:
         self._last = end
         plane = self._annotation.plane_rect
         # Below two pixels a disc may slip between the centres: follow the path itself.
-        thin = self._diameter < 2
-        radius = 0.0 if thin else self._diameter / 2
+        thin = self.diameter < 2
+        radius = 0.0 if thin else self.diameter / 2
         box = around(start, end, radius).intersect(plane)
         if box.empty:
             return None

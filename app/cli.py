@@ -327,7 +327,8 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     if options.labels_are == "objects":
         recipe = start.network.recipe
         data = TrainingSet(
-            [_emphasised(*pair, recipe) for pair in zip(regions, objects, strict=True)]
+            [_emphasised(*pair, recipe) for pair in zip(regions, objects, strict=True)],
+            data.strokes,
         )
     seconds = options.seconds or (None if options.steps else 60.0)
     fitting = fit(

@@ -30,6 +30,7 @@ from unet_core.tiling import Rect
 if TYPE_CHECKING:
     import torch
 
+    from unet_core.head import InstantHead
     from unet_core.instant import InstantAnswer
     from unet_core.live import LivePrediction, PredictedTile
     from unet_core.model import Model
@@ -516,8 +517,10 @@ class Engine(QObject):
         data = TrainingSet.of(self._stack, labels, self._ranges)
         yield None
         start = self._to_train(data.values)
+        bundled = self.model is None and self.start == BUNDLED
+        head = self._answering.head if bundled and self._answering is not None else None
         try:
-            yield from self._fitting(start, data, device, prediction, exchange)
+            yield from self._fitting(start, data, device, prediction, exchange, head)
             return None
         except (RuntimeError, MemoryError) as error:
             if device.type == "cpu" or not is_out_of_memory(error):
@@ -537,8 +540,13 @@ class Engine(QObject):
         device: torch.device,
         prediction: LivePrediction,
         exchange: _Exchange,
+        head: InstantHead | None = None,
     ) -> Steps:
-        """Train and, between two steps, predict."""
+        """Train and, between two steps, predict.
+
+        `head` is the instant answer's, where that is to the same start: it need not look at the
+        strokes again.
+        """
         from unet_core.patches import TrainingSet
         from unet_core.training import fit
 
@@ -550,6 +558,7 @@ class Engine(QObject):
             seed=self.seed,
             steps=self.training_steps,
             seconds=self.training_seconds,
+            head=head,
         )
         newer: TrainingSet | None = None
         shown = -1
@@ -566,28 +575,27 @@ class Engine(QObject):
                     report.elapsed,
                     str(report.verdict),
                 )
+                if view := exchange.view.take():
+                    prediction.look_at(*view)
+                if self._live:
+                    first = shown < 0
+                    # Better weights wait until the whole view has been predicted with the former
+                    # ones, but for the first: they may hold an answer where there was none.
+                    if report.generation != shown and (prediction.idle or first):
+                        prediction.show(report.model)
+                        shown = report.generation
+                    until = time.monotonic() + (FIRST_ANSWER_SECONDS if first else 0)
+                    while prediction.step():
+                        yield None
+                        if time.monotonic() >= until:
+                            break
+                # As late as can be: what is painted up to here is learned, even after the last
+                # step. A class that is painted for the first time waits for the next training.
+                newer = None
                 if painted := exchange.labels.take():
-                    # A class that is painted for the first time waits for the next training.
                     newer = TrainingSet.of(
                         self._stack, painted, self._ranges, highest=len(start.classes)
                     )
-                else:
-                    newer = None
-                if view := exchange.view.take():
-                    prediction.look_at(*view)
-                if not self._live:
-                    continue
-                first = shown < 0
-                # Better weights wait until the whole view has been predicted with the former ones,
-                # but for the first: they may hold an answer where there was none.
-                if report.generation != shown and (prediction.idle or first):
-                    prediction.show(report.model)
-                    shown = report.generation
-                until = time.monotonic() + (FIRST_ANSWER_SECONDS if first else 0)
-                while prediction.step():
-                    yield None
-                    if time.monotonic() >= until:
-                        break
         except StopIteration:
             pass
         finally:

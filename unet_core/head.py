@@ -8,7 +8,7 @@ where the strokes agree with it, it is taken over, else it is turned down or aro
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from copy import deepcopy
 from typing import NamedTuple
 from zlib import crc32
@@ -23,10 +23,11 @@ from unet_core.device import training_dtype
 from unet_core.model import Model
 from unet_core.networks import UNet, place
 from unet_core.patches import Stroke, TrainingSet, window_of
+from unet_core.tiling import round_up
 from unet_core.validation import chosen_strokes
 
 MOST_STROKES = 32
-"""Strokes of a class that the head is fitted to, at most."""
+"""Strokes of a class that the head is fitted to, at most; and the newest ones, see `instant`."""
 
 AROUND_STEP, AROUND_RIM = 16, 32
 """Every so many pixels of a stroke's surroundings are looked at for how common each class is, but
@@ -81,10 +82,13 @@ def solve(
 
 def one_against_rest(classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Targets `(n, K)` and weights `(n,)` of class indices `(n,)`: each class weighs the same."""
-    chosen = functional.one_hot(classes, count).float()
-    pixels = chosen.sum(dim=0)
-    weights = (chosen / (pixels.clamp_min(1) * (pixels > 0).sum())).sum(dim=1)
-    return 2 * chosen - 1, weights
+    return 2 * functional.one_hot(classes, count).float() - 1, equal_weights(classes)
+
+
+def equal_weights(classes: Tensor) -> Tensor:
+    """Weights `(n,)`, sum 1, of pixels with class indices `(n,)`: each class weighs the same."""
+    pixels = torch.bincount(classes).float()
+    return 1 / (pixels * (pixels > 0).sum())[classes]
 
 
 def penalty_of(network: UNet) -> Tensor:
@@ -115,14 +119,20 @@ def fit_head(
         How many strokes the labelled pixels are of: the more, the less the prior weighs.
 
     """
-    count = network.head.out_channels
-    weight, bias = network.head.weight[:, :, 0, 0], network.head.bias
-    assert bias is not None
+    assert network.head.bias is not None
+    weight, bias, penalty, sharpness = (
+        values.to(features.device)
+        for values in (
+            network.head.weight[:, :, 0, 0],
+            network.head.bias,
+            penalty_of(network),
+            functional.softplus(network.sharpness),
+        )
+    )
     prior = torch.cat((weight[1:].mean(dim=0) - weight[0], (bias[1:].mean() - bias[0])[None]))
     believed = torch.tanh((around @ prior[:-1] + prior[-1]) / 2)  # 2 P(foreground) - 1
-    targets, weights = one_against_rest(classes, count)
+    weights = equal_weights(classes)
     all_features = torch.cat((features, around))
-    sharpness = functional.softplus(network.sharpness)
     fitted, fitted_bias = weight.clone(), bias.clone()
     painted = torch.unique(classes).tolist()
     for index in painted:
@@ -133,13 +143,13 @@ def fit_head(
             wanted, known = torch.full_like(believed, -1.0), (1 - believed) / 2
         own, own_bias = solve(
             all_features,
-            torch.cat((targets[:, index], wanted))[:, None],
+            torch.cat((2 * (classes == index).float() - 1, wanted))[:, None],
             torch.cat((weights, PRIOR_STROKES / strokes * known / max(1, len(around)))),
             prior,
-            penalty_of(network),
+            penalty,
         )
         fitted[index], fitted_bias[index] = sharpness * own[0], sharpness * own_bias[0]
-    for index in set(range(count)) - set(painted):
+    for index in set(range(len(bias))) - set(painted):
         fitted[index] = fitted[painted[-1]].clone()
         fitted_bias[index] = fitted_bias[painted[-1]] - UNPAINTED
     return fitted, fitted_bias
@@ -189,37 +199,15 @@ FOLDS = 4
 MEAN_PREFERRED = 0.9
 """A single channel is looked at instead of the mean of all where it leaves less than this share
 of the error."""
+MEAN = -1
+"""In place of a channel's number: the mean of all."""
 
 
-def see_best_channel(
-    model: Model, data: TrainingSet, device: torch.device
-) -> Generator[None, None, Model]:
-    """Step by step, `model`, or a copy that looks at one channel only.
-
-    `model` must see the mean of its channels, as `Model.adapted` has made it. In one channel cells
-    may be plain to see that the mean of all hides; whether and in which one, the strokes tell: a
-    head is fitted to each, and judged on strokes that were left out.
-    """
-    if model.channels == 1 or not isinstance(model.network, UNet):
+def looking_at(model: Model, channel: int) -> Model:
+    """`model`, which sees the mean of its channels, or a copy that sees only this one of them."""
+    if channel == MEAN:
         return model
-    network = place(model.adapted(1).network, device).eval()
-    assert isinstance(network, UNet)
-    strokes = chosen_strokes(data, MOST_STROKES // 5)
-    windows = [window_of(data, stroke, network) for stroke in strokes]
-    errors = []
-    for channel in range(-1, model.channels):
-        features = []
-        for window in windows:
-            image = window.image[:, channel : channel + 1]
-            if channel < 0:
-                image = window.image.mean(dim=1, keepdim=True)
-            features.append(_features_at(network, image.to(device), window.pixels))
-            yield
-        errors.append(_error_left_out(network, features, [s.value - 1 for s in strokes]))
-    best = int(np.argmin(errors[1:]))
-    if errors[1 + best] >= MEAN_PREFERRED * errors[0]:
-        return model
-    return model.seeing([float(c == best) for c in range(model.channels)])
+    return model.seeing([float(other == channel) for other in range(model.channels)])
 
 
 @torch.no_grad()
@@ -228,7 +216,7 @@ def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -
 
     `features` are `(n, F)` for each stroke, `classes` the index of each stroke's class.
     """
-    count = network.head.out_channels
+    count = max(classes) + 1
     nothing = features[0].new_zeros(network.feature_count + 1)
     fold = np.zeros(len(classes), int)
     for value in set(classes):  # each fold leaves out strokes of every class
@@ -267,25 +255,88 @@ def _features_at(network: UNet, image: Tensor, pixels: NDArray[np.intp]) -> Tens
 class InstantHead:
     """Fits heads to one model's features, again and again as strokes are added.
 
-    The features under a stroke are computed once: each new stroke costs its own surroundings only.
+    What the network says of a stroke is computed once: each new stroke costs its own surroundings
+    only. What was computed before makes no difference to any result. `model` is a pretrained one
+    that sees the mean of its channels, as `Model.adapted` makes it; it is not to be changed.
     """
 
     def __init__(self, model: Model, device: torch.device) -> None:
-        self._network = place(deepcopy(model.network), device).eval()
-        self._device = device
+        self._model, self._device = model, device
+        self._channel = MEAN
+        self._network: UNet | None = None
+        """That which looks at `_channel`, on the device; made on first use."""
         self._known: dict[_Key, _StrokeFeatures] = {}
+        """What it says of strokes."""
+        self._compared: dict[_Key, list[Tensor]] = {}
+        """Features `(n, F)` of a stroke in the mean of all channels, then in each one."""
+
+    def best_channel(self, data: TrainingSet) -> Generator[None, None, int]:
+        """Step by step, the number of the channel to look at, or `MEAN`.
+
+        In one channel cells may be plain to see that the mean of all hides; whether and in which
+        one, the strokes tell: a head is fitted to each, and judged on strokes that were left out.
+        """
+        if self._model.channels == 1 or not isinstance(self._model.network, UNet):
+            return MEAN
+        network = place(self._model.adapted(1).network, self._device).eval()
+        assert isinstance(network, UNet)
+        wanted = _by_key(chosen_strokes(data, MOST_STROKES // 5))
+        self._compared = {key: self._compared[key] for key in wanted.keys() & self._compared.keys()}
+        for key, stroke in wanted.items():
+            if key not in self._compared:
+                image, pixels = self._near(data, stroke, network)
+                compared = []
+                for seen in (image.mean(dim=1, keepdim=True), *image.split(1, dim=1)):
+                    compared.append(_features_at(network, seen, pixels))
+                    yield
+                self._compared[key] = compared
+        classes = [stroke.value - 1 for stroke in wanted.values()]
+        mean, *single = [
+            _error_left_out(network, [self._compared[key][i] for key in wanted], classes)
+            for i in range(1 + self._model.channels)
+        ]
+        best = int(np.argmin(single))
+        return best if single[best] < MEAN_PREFERRED * mean else MEAN
+
+    def _near(
+        self, data: TrainingSet, stroke: Stroke, network: UNet
+    ) -> tuple[Tensor, NDArray[np.intp]]:
+        """The image `(1, C, Y, X)` near a stroke and its pixels `(n, 2)` there.
+
+        Half of what the network can see is enough to compare channels, at a third of the price.
+        """
+        halo = round_up(network.halo // 2, network.stride)
+        window = window_of(data, stroke, network, halo=halo)
+        return window.image.to(self._device), window.pixels
 
     @torch.no_grad()
-    def fit(self, data: TrainingSet, *, into: Model) -> None:
-        """Give `into`, which has the same features, a head fitted to `data`.
+    def fit(
+        self,
+        data: TrainingSet,
+        *,
+        into: Model,
+        channel: int = MEAN,
+        newest: Sequence[Stroke] = (),
+    ) -> None:
+        """Give `into` a head fitted to `data`. Networks without features keep the one they have.
 
-        Networks without such features keep the head they have.
+        Parameters
+        ----------
+        into
+            A copy of the model, perhaps with further classes, `looking_at` the `channel`. Its head
+            is the prior.
+        newest
+            Strokes of `data` that the head is to be fitted to in any case. Of many, it is fitted
+            to some that are chosen by where they are, which a label file tells as well; in which
+            order they were painted it does not.
+
         """
-        if not isinstance(self._network, UNet):
+        network = into.network
+        if not isinstance(network, UNet):
             return
-        for _ in self.prepare(data):
+        for _ in self.prepare(data, channel, newest):
             pass
-        wanted = _by_key(chosen_strokes(data, MOST_STROKES))
+        wanted = _by_key(_fitted_to(data, newest))
         features = torch.cat([self._known[key].under for key in wanted])
         classes = torch.cat(
             [
@@ -294,20 +345,23 @@ class InstantHead:
             ]
         ).to(self._device)
         around = torch.cat([self._known[key].around for key in wanted])
-        weight, bias = fit_head(self._network, features, classes, around, len(wanted))
+        weight, bias = fit_head(network, features, classes, around, len(wanted))
         guessed = share_shift(around @ weight.T + bias, features @ weight.T + bias, classes)
         # Where nearly all is labelled, as in whole masks, the labels tell how common classes are.
         counted, labelled = _counted_shift(data, len(weight))
         shift = (1 - labelled) * guessed + labelled * counted.to(self._device)
         into.share_shift = tuple(shift.tolist())
-        head = into.network.head
-        assert head.bias is not None
-        head.weight.copy_(weight[:, :, None, None])
-        head.bias.copy_(bias + shift)
+        assert network.head.bias is not None
+        network.head.weight.copy_(weight[:, :, None, None])
+        network.head.bias.copy_(bias + shift)
 
-    def prepare(self, data: TrainingSet) -> Iterator[None]:
-        """Compute what `fit` will need to know of `data`, one new stroke at a time."""
-        wanted = _by_key(chosen_strokes(data, MOST_STROKES))
+    def prepare(
+        self, data: TrainingSet, channel: int = MEAN, newest: Sequence[Stroke] = ()
+    ) -> Iterator[None]:
+        """Compute what `fit` will need to know of the same, one new stroke at a time."""
+        if channel != self._channel:
+            self._channel, self._network, self._known = channel, None, {}
+        wanted = _by_key(_fitted_to(data, newest))
         self._known = {key: self._known[key] for key in wanted.keys() & self._known.keys()}
         for key, stroke in wanted.items():
             if key not in self._known:
@@ -316,14 +370,25 @@ class InstantHead:
 
     @torch.no_grad()
     def _features(self, data: TrainingSet, stroke: Stroke) -> _StrokeFeatures:
-        assert isinstance(self._network, UNet)
-        window = window_of(data, stroke, self._network)
+        if self._network is None:
+            network = place(deepcopy(looking_at(self._model, self._channel).network), self._device)
+            assert isinstance(network, UNet)
+            self._network = network.eval()
+        network = self._network
+        window = window_of(data, stroke, network)
         side = np.arange(AROUND_RIM, window.image.shape[-1] - AROUND_RIM, AROUND_STEP)
         grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
         pixels = np.concatenate((window.pixels, grid))
-        features = _features_at(self._network, window.image.to(self._device), pixels)
+        features = _features_at(network, window.image.to(self._device), pixels)
         under, around = features.split([len(window.pixels), len(grid)])
         return _StrokeFeatures(under, around)
+
+
+def _fitted_to(data: TrainingSet, newest: Sequence[Stroke]) -> list[Stroke]:
+    """The strokes that a head is fitted to."""
+    chosen = chosen_strokes(data, MOST_STROKES)
+    there = {id(stroke) for stroke in chosen}
+    return [*chosen, *(stroke for stroke in newest if id(stroke) not in there)]
 
 
 class _StrokeFeatures(NamedTuple):

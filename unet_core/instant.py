@@ -7,23 +7,36 @@ from collections.abc import Generator, Sequence
 import torch
 
 from unet_core.annotation import ClassInfo
-from unet_core.head import InstantHead, see_best_channel
+from unet_core.head import MEAN, InstantHead, looking_at
 from unet_core.model import Model
-from unet_core.patches import TrainingSet
+from unet_core.patches import Stroke, TrainingSet
 from unet_core.training import app_version
+
+MOST_NEWEST = 16
+"""The newest strokes of a class that an answer takes in whatever others there are, at most."""
 
 
 class InstantAnswer:
     """Answers to the strokes on one image; each new stroke costs its own surroundings only.
 
-    `start` is a pretrained model with as many channels as the image.
+    `start` is a pretrained model with as many channels as the image; it is not to be changed.
+
+    A stroke shows at once, however many there are: the newest ones always count. So answers depend
+    on the order in which they were asked for. Training does not, as a label file, which is all that
+    the command line has, knows of no order; it learns from all strokes anyway.
     """
 
     def __init__(self, start: Model, device: torch.device) -> None:
+        self.head = InstantHead(start, device)
+        """Knows of what was computed; training from the same start goes on from there."""
         self._start, self._device = start, device
-        self._seen = start
-        self._head: InstantHead | None = None
+        self._seen: Model | None = None
+        """What the strokes are seen with: the start, with their classes, looking at…"""
+        self._channel = MEAN
         self._strokes = 0
+        self._answers = 0
+        self._came: dict[tuple[int, int], int] = {}
+        """For each stroke, by place and size, the number of the answer that first took it in."""
 
     def fit(
         self, data: TrainingSet, classes: Sequence[ClassInfo]
@@ -35,17 +48,19 @@ class InstantAnswer:
         """
         if 1 not in data.values or len(data.values) < 2:
             return None
+        newest = self._newest(data)
         wanted = tuple(classes[: max(len(self._start.classes), *data.values)])
         # Which channel to look at is asked again when there is twice as much to tell it from.
-        outgrown = self._start.channels > 1 and len(data.strokes) >= 2 * self._strokes
-        if self._head is None or wanted != self._seen.classes or outgrown:
-            adapted = self._start.adapted(self._start.channels, wanted)
-            self._seen = yield from see_best_channel(adapted, data, self._device)
-            self._head = InstantHead(self._seen, self._device)
+        if self._start.channels > 1 and len(data.strokes) >= 2 * self._strokes:
+            self._channel = yield from self.head.best_channel(data)
             self._strokes = len(data.strokes)
-        yield from self._head.prepare(data)
+            self._seen = None
+        if self._seen is None or wanted != self._seen.classes:
+            adapted = self._start.adapted(self._start.channels, wanted)
+            self._seen = looking_at(adapted, self._channel)
+        yield from self.head.prepare(data, self._channel, newest)
         model = self._seen.copy()
-        self._head.fit(data, into=model)
+        self.head.fit(data, into=model, channel=self._channel, newest=newest)
         model.provenance.update(
             app_version=app_version(),
             network=model.network_name,
@@ -54,3 +69,15 @@ class InstantAnswer:
             device=self._device.type,
         )
         return model
+
+    def _newest(self, data: TrainingSet) -> list[Stroke]:
+        """The strokes of each class that came last; those of the first answer are all as old."""
+        keys = {id(stroke): (stroke.place, len(stroke.pixels)) for stroke in data.strokes}
+        self._came = {key: self._came.get(key, self._answers) for key in keys.values()}
+        self._answers += 1
+        newest = []
+        for value in data.values:
+            own = [s for s in data.strokes if s.value == value and self._came[keys[id(s)]]]
+            own.sort(key=lambda stroke: self._came[keys[id(stroke)]], reverse=True)
+            newest += own[:MOST_NEWEST]
+        return newest

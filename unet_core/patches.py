@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 from zlib import crc32
 
@@ -75,17 +76,31 @@ class Stroke:
 
 
 class TrainingSet:
-    """Labelled regions and their strokes."""
+    """Labelled regions and their strokes.
 
-    def __init__(self, regions: list[Region]) -> None:
+    `strokes` are those of `regions`, where they are known: in whole masks it takes long to find
+    them, so they are looked for when they are first asked for.
+    """
+
+    def __init__(self, regions: list[Region], strokes: list[Stroke] | None = None) -> None:
         self.regions = regions
-        self.strokes = [s for i, region in enumerate(regions) for s in _strokes_of(region, i)]
+        self._strokes = strokes
         self._new: set[int] = set()
-        # For each class value and each region that holds it: its strokes.
-        self._drawn: dict[int, dict[int, list[Stroke]]] = {}
+
+    @property
+    def strokes(self) -> list[Stroke]:
+        """Region by region, in an order that depends on the labels only."""
+        if self._strokes is None:
+            self._strokes = [s for i, r in enumerate(self.regions) for s in _strokes_of(r, i)]
+        return self._strokes
+
+    @cached_property
+    def _drawn(self) -> dict[int, dict[int, list[Stroke]]]:
+        """For each class value and each region that holds it: its strokes."""
+        drawn: dict[int, dict[int, list[Stroke]]] = {}
         for stroke in self.strokes:
-            of_class = self._drawn.setdefault(stroke.value, {})
-            of_class.setdefault(stroke.region, []).append(stroke)
+            drawn.setdefault(stroke.value, {}).setdefault(stroke.region, []).append(stroke)
+        return drawn
 
     @classmethod
     def of(
@@ -133,19 +148,19 @@ class TrainingSet:
             if count < LEAST_KEPT_ASIDE:
                 return self, None
             aside += own[:count]
-        masks = [np.zeros(region.labels.shape, bool) for region in self.regions]
+        learned = [region.labels.copy() for region in self.regions]
+        judged = [np.zeros_like(region.labels) for region in self.regions]
         for stroke in aside:
-            masks[stroke.region][tuple(stroke.pixels.T)] = True
-        return self._where([~mask for mask in masks]), self._where(masks)
+            where = tuple(stroke.pixels.T)
+            learned[stroke.region][where], judged[stroke.region][where] = 0, stroke.value
+        taken = {id(stroke) for stroke in aside}
+        others = [stroke for stroke in self.strokes if id(stroke) not in taken]
+        return self._part(learned, others), self._part(judged, aside)
 
-    def _where(self, masks: list[NDArray[np.bool_]]) -> TrainingSet:
-        """The same regions with only the labels under `masks`; what is new stays so."""
-        part = TrainingSet(
-            [
-                replace(region, labels=np.where(mask, region.labels, np.uint8(0)))
-                for region, mask in zip(self.regions, masks, strict=True)
-            ]
-        )
+    def _part(self, labels: list[NDArray[np.uint8]], strokes: list[Stroke]) -> TrainingSet:
+        """The same regions with only these of the labels and strokes; what is new stays so."""
+        regions = zip(self.regions, labels, strict=True)
+        part = TrainingSet([replace(region, labels=own) for region, own in regions], strokes)
         part._new = self._new
         return part
 
@@ -183,15 +198,19 @@ class StrokeWindow:
     """`(n, 2)`, rows and columns in `image`."""
 
 
-def window_of(data: TrainingSet, stroke: Stroke, network: Network, most: int = 400) -> StrokeWindow:
+def window_of(
+    data: TrainingSet, stroke: Stroke, network: Network, *, halo: int | None = None, most: int = 400
+) -> StrokeWindow:
     """The surroundings of a stroke, aligned to the network's pooling grid.
 
-    Of long strokes, `most` pixels that are evenly spread.
+    All that the network can see, or `halo` pixels around the stroke, a multiple of the network's
+    stride. Of long strokes, `most` pixels that are evenly spread.
     """
+    halo = network.halo if halo is None else halo
     region = data.regions[stroke.region]
-    low = stroke.pixels.min(axis=0) // network.stride * network.stride - network.halo
+    low = stroke.pixels.min(axis=0) // network.stride * network.stride - halo
     reach = int((stroke.pixels.max(axis=0) + 1 - low).max())
-    size = round_up(reach + network.halo, network.stride)
+    size = round_up(reach + halo, network.stride)
     around = Rect(int(low[0]), int(low[1]), size, size)
     image = normalise(read_mirrored(region.image, around), region.ranges)
     every = -(-len(stroke.pixels) // most)
@@ -209,27 +228,57 @@ def labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
 
 
 def _strokes_of(region: Region, number: int) -> Iterator[Stroke]:
-    """The connected parts of each class, cut to pieces where they are long."""
+    """The connected parts of each class, cut to pieces where they are long.
+
+    Not pixels are sorted into them but runs, pixels of a row side by side: whole masks have far
+    fewer of these.
+    """
     t, z, y, x = region.origin
+    width = region.labels.shape[1]
     parts = label(region.labels, background=0, connectivity=2)
-    every = np.stack(np.nonzero(parts), axis=1)
-    of_part = parts[tuple(every.T)]
-    order = np.argsort(of_part, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(of_part[order])) + 1):
-        if not own.size:
-            return
-        rows, columns = every[own].T
-        value = int(region.labels[rows[0], columns[0]])
-        extent = max(np.ptp(rows), np.ptp(columns)) + 1
-        # Blocks of the plane: those of the region would move when more is painted above or left.
-        down, right = (rows + y) // BLOCK, (columns + x) // BLOCK
-        blocks = down * (right.max() + 1) + right if extent > BLOCK else 0 * rows
-        order = np.argsort(blocks, kind="stable")
-        starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
-        for piece in np.split(order, starts[1:]):
-            pixels = np.stack((rows[piece], columns[piece]), axis=1)
-            where = (value, t, z, y + int(pixels[0, 0]), x + int(pixels[0, 1]))
-            yield Stroke(value, number, pixels, crc32(repr(where).encode()))
+    begins = np.ones(parts.shape, bool)
+    begins[:, 1:] = parts[:, 1:] != parts[:, :-1]
+    # Blocks of the plane: those of the region would move when more is painted above or left.
+    begins[:, -x % BLOCK :: BLOCK] = True
+    starts = np.flatnonzero(begins)
+    part, lengths = parts.ravel()[starts], np.diff(starts, append=parts.size)
+    labelled = part > 0
+    starts, part, lengths = starts[labelled], part[labelled], lengths[labelled]
+    rows, columns = np.divmod(starts, width)
+    long = _extents(part, rows, columns, columns + lengths) > BLOCK
+    down, right = (rows + y) // BLOCK * long, (columns + x) // BLOCK * long
+    order = np.lexsort((right, down, part))  # within a piece, as they lie
+    key, lengths = np.stack((part, down, right))[:, order], lengths[order]
+    before = np.cumsum(lengths) - lengths
+    pixels = np.empty((int(lengths.sum()), 2), np.intp)
+    pixels[:, 0] = np.repeat(rows[order], lengths)
+    pixels[:, 1] = np.arange(len(pixels)) + np.repeat(columns[order] - before, lengths)
+    for piece in np.split(pixels, before[1:][(key[:, 1:] != key[:, :-1]).any(axis=0)]):
+        if not len(piece):
+            return  # nothing is labelled
+        row, column = (int(first) for first in piece[0])
+        value = int(region.labels[row, column])
+        where = (value, t, z, y + row, x + column)
+        yield Stroke(value, number, piece, crc32(repr(where).encode()))
+
+
+def _extents(
+    part: NDArray[np.integer],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    ends: NDArray[np.intp],
+) -> NDArray[np.intp]:
+    """For each run of pixels, the longer side of the box around all runs of its part, `(n,)`.
+
+    `part` counts from 1, without a gap; a run spans `columns` up to but not including `ends`.
+    """
+    if not len(part):
+        return rows
+    order = np.argsort(part, kind="stable")
+    firsts = np.flatnonzero(np.diff(part[order], prepend=0))
+    height = np.maximum.reduceat(rows[order] + 1, firsts) - np.minimum.reduceat(rows[order], firsts)
+    span = np.maximum.reduceat(ends[order], firsts) - np.minimum.reduceat(columns[order], firsts)
+    return np.maximum(height, span)[part - 1]
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from unet_core.annotation import missing_labels
 from unet_core.device import prepare_thread, release, training_dtype
-from unet_core.head import InstantHead, see_best_channel
+from unet_core.head import InstantHead, looking_at
 from unet_core.model import Model
 from unet_core.networks import Network, place
 from unet_core.patches import Augmentation, Batch, TrainingSet, draw_batch
+from unet_core.steps import result_of
 from unet_core.validation import Judge, Score, Verdict, verdict_of
 
 JUDGE_EVERY = 8
@@ -240,12 +241,14 @@ def fit(
     seed: int = 0,
     steps: int | None = None,
     seconds: float | None = None,
+    head: InstantHead | None = None,
 ) -> Generator[TrainingReport, TrainingSet | None, Model]:
     """Fine-tune a copy of `start` on `data`: one optimiser step for each `next()`.
 
     A generator, so that whoever drives it decides what happens between two steps: show progress,
-    predict, stop (`close()`), or hand in newer labels with `send(training_set)`; newer labels that
-    no training could start with, as all have been erased, are passed over.
+    predict, stop (`close()`), or hand in newer labels with `send(training_set)`: they are learned
+    from for `JUDGE_EVERY` steps at least, also those that come with the last report. Newer labels
+    that no training could start with, as all have been erased, are passed over.
 
     The first report comes before the first step: a model that was never fine-tuned gets a head
     fitted in closed form (see `head`). From then on every `JUDGE_EVERY` steps the averaged weights
@@ -253,7 +256,8 @@ def fit(
     the strokes themselves where there are too few). Ends after `steps` or `seconds` of wall time,
     and without `steps` also when `Recipe.patience` steps have brought nothing better; returns the
     model of the last report. The result depends on the start, the data, the seed, the device and
-    the number of steps, and on nothing else.
+    the number of steps, and on nothing else; a `head` that has been fitted to the features of the
+    same start before, on the same device, only saves time.
 
     Raises
     ------
@@ -271,10 +275,11 @@ def fit(
     learned, aside = data.split()
     shown = start.copy()
     if untouched and not from_scratch:
-        shown = _result_of(see_best_channel(shown, learned, device))
+        head = head or InstantHead(start, device)
+        channel = result_of(head.best_channel(learned))
+        shown = looking_at(shown, channel)
+        head.fit(learned, into=shown, channel=channel)
     place(shown.network, device).eval()
-    if untouched and not from_scratch:
-        InstantHead(shown, device).fit(learned, into=shown)
     shift = torch.tensor(shown.share_shift or (0.0,) * len(shown.classes), device=device)
     recipe = shown.network.recipe
     augmentation = Augmentation(elastic=recipe.elastic, elastic_grid=recipe.elastic_grid)
@@ -335,20 +340,24 @@ def fit(
         started = time.monotonic()
         judge_what_is_shown()
         judging = time.monotonic() - started
-        while steps is None or step < steps:
+        enough = 0  # newer labels are learned from up to this step, whatever the limits are
+        while True:
             if newer is not None and not _problem(start, newer):
                 newer.prefer_what_is_not_in(data)
                 data = newer
                 learned, aside = data.split()
                 judge_what_is_shown()
+                enough = step + JUDGE_EVERY
             started = time.monotonic()
             # The next step, and judging it, would end too late: the time is the user's.
             needed = started - began + longest + judging
-            if seconds is not None and needed > seconds and step:
-                if judged != step:
-                    consider()
-                    yield report()
-                break
+            late = seconds is not None and needed > seconds and step > 0
+            if step >= enough and (late or step == _last(steps, enough)):
+                if judged == step:
+                    break
+                consider()
+                newer = yield report()
+                continue
             batch = draw_batch(
                 learned,
                 batch=recipe.batch,
@@ -359,7 +368,7 @@ def fit(
             )
             recent = [*recent[-9:], trainer.step(batch)]
             step += 1
-            if step % JUDGE_EVERY == 0 or step == steps:
+            if step % JUDGE_EVERY == 0 or step == _last(steps, enough):
                 consider()
             longest = max(time.monotonic() - started, 0.5 * longest)
             settled = steps is None and step % JUDGE_EVERY == 0 and patience.over(step)
@@ -376,14 +385,9 @@ def fit(
     return shown
 
 
-def _result_of(steps: Generator[None, None, Model]) -> Model:
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Model = end.value
-            return result
+def _last(steps: int | None, enough: int) -> int | None:
+    """The last step where `steps` are asked for, but up to `enough` are made in any case."""
+    return None if steps is None else max(steps, enough)
 
 
 class _Patience:

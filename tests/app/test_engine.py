@@ -16,6 +16,7 @@ from app.engine import BUNDLED, MODEL_FILE, Engine, ExportRequest
 from tests.annotator import annotate
 from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
+from unet_core import head
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
@@ -195,6 +196,34 @@ def test_strokes_painted_while_it_trains_are_learned_from(qtbot, engine, cells):
     stroke.finish()
     engine.update_labels(labels.snapshot())
     learns_from(qtbot, engine, labels.counts())
+
+
+def test_strokes_painted_in_the_last_moment_are_learned_from(qtbot, engine, cells, monkeypatch):
+    """They come when the last step has been made."""
+    labels = labels_for(cells)
+    before = labels.snapshot()
+    stroke = labels.stroke(PlaneIndex(0, 1), 2, 30)
+    stroke.to(100, 100)
+    stroke.finish()
+
+    def fit_and_paint(start, data, **options):
+        fitting, newer, late = fit(start, data, **options), None, labels.snapshot()
+        while True:
+            try:
+                report = fitting.send(newer)
+            except StopIteration as end:
+                return end.value
+            if report.step == options["steps"]:
+                engine._exchange.labels.put(late)
+            newer = yield report
+
+    monkeypatch.setattr("unet_core.training.fit", fit_and_paint)
+    engine.training_steps = 1
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(before)
+    assert engine.model.provenance["labelled_pixels"] == {
+        str(value): n for value, n in labels.counts().items()
+    }
 
 
 def test_too_few_labels_fail_with_a_sentence_and_all_goes_on(qtbot, engine, cells):
@@ -462,6 +491,25 @@ def test_training_does_not_depend_on_the_instant_answer(qtbot, engine, cells, st
     *_, report = fit(start, data, device=torch.device("cpu"), steps=1)
     assert fingerprint(engine.model) == fingerprint(report.model)
     assert engine.shown_model is engine.model
+
+
+def test_training_looks_at_no_stroke_that_the_instant_answer_knows(
+    qtbot, engine, cells, monkeypatch
+):
+    labels = labels_for(cells)
+    engine.set_view(PLANE, ALL)
+    engine.update_labels(labels.snapshot())
+    qtbot.waitUntil(lambda: engine.shown_model is not None)
+    idle(qtbot, engine)
+    looked = []
+    features_at = head._features_at
+    monkeypatch.setattr(
+        head, "_features_at", lambda *given: looked.append(given) or features_at(*given)
+    )
+    engine.training_steps = 1
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels.snapshot())
+    assert not looked
 
 
 def test_what_has_settled_says_so_and_ended_by_itself(qtbot, engine, cells, monkeypatch):

@@ -16,6 +16,7 @@ from unet_core.model import DEFAULT_CLASSES, Model
 from unet_core.networks import BUNDLED
 from unet_core.objects import split_objects
 from unet_core.patches import Region, TrainingSet
+from unet_core.steps import result_of
 from unet_core.training import TrainingReport, fit
 
 CPU = torch.device("cpu")
@@ -28,11 +29,9 @@ def instant(
     start = Model.bundled().adapted(images[0].shape[0])
     began = clock()
     fitting = InstantAnswer(start, CPU).fit(_training_set(images, labels), DEFAULT_CLASSES)
-    while True:
-        try:
-            next(fitting)
-        except StopIteration as end:
-            return Answer(predictor(end.value), clock() - began)
+    model = result_of(fitting)
+    assert model is not None
+    return Answer(predictor(model), clock() - began)
 
 
 def bundled(

@@ -9,9 +9,9 @@ from unet_core.head import (
     PRIOR_PENALTY,
     InstantHead,
     fit_head,
+    looking_at,
     one_against_rest,
     penalty_of,
-    see_best_channel,
     share_shift,
     solve,
 )
@@ -19,6 +19,7 @@ from unet_core.instant import InstantAnswer
 from unet_core.model import Model
 from unet_core.patches import Region, TrainingSet
 from unet_core.stack import PlaneIndex
+from unet_core.steps import result_of
 
 CPU = torch.device("cpu")
 RANGES = np.array([[0, 1]], np.float32)
@@ -152,29 +153,36 @@ def test_a_class_without_pixels_wins_nothing(drawn, painted):
     assert set(found.tolist()) == {0, painted}
 
 
-def test_what_was_painted_before_is_not_computed_again(monkeypatch):
-    model = Model.bundled()
-    head = InstantHead(model, CPU)
-    looked = []
+@pytest.fixture
+def looked(monkeypatch):
+    """Every stroke that a head has looked at closely, as often as it did."""
+    strokes = []
     features = InstantHead._features
 
     def count(self, data, stroke):
-        looked.append(stroke.value)
+        strokes.append(stroke)
         return features(self, data, stroke)
 
     monkeypatch.setattr(InstantHead, "_features", count)
+    return strokes
+
+
+def test_what_was_painted_before_is_not_computed_again(looked):
+    model = Model.bundled()
+    head = InstantHead(model, CPU)
     first = data_of((1, 20, 20), (2, 100, 100))
     head.fit(first, into=model.copy())
-    assert looked == [1, 2]
+    assert [stroke.value for stroke in looked] == [1, 2]
     both = data_of((1, 20, 20), (2, 100, 100), (2, 150, 30))
     again, anew = model.copy(), model.copy()
     head.fit(both, into=again)
-    assert looked == [1, 2, 2]
+    assert [stroke.value for stroke in looked] == [1, 2, 2]
     InstantHead(model, CPU).fit(both, into=anew)
     assert torch.equal(again.network.head.weight, anew.network.head.weight)
-    head.fit(first, into=anew)
-    head.fit(both, into=anew)
-    assert looked == [1, 2, 2, 1, 2, 2, 2], "what was erased is forgotten"
+    looked.clear()
+    head.fit(first, into=model.copy())
+    head.fit(both, into=model.copy())
+    assert [stroke.value for stroke in looked] == [2], "what was erased is forgotten"
 
 
 def test_another_stroke_in_the_same_place_is_looked_at():
@@ -187,25 +195,18 @@ def test_another_stroke_in_the_same_place_is_looked_at():
     model = Model.bundled()
     again, anew = model.copy(), model.copy()
     head = InstantHead(model, CPU)
-    head.fit(across, into=again)
+    head.fit(across, into=model.copy())
     head.fit(down, into=again)
     InstantHead(model, CPU).fit(down, into=anew)
     assert torch.equal(again.network.head.weight, anew.network.head.weight)
 
 
-def test_strokes_in_the_same_place_of_two_images_both_count(monkeypatch):
+def test_strokes_in_the_same_place_of_two_images_both_count(looked):
     regions = [data_of((1, 20, 20), (2, 100, 100), image=i).regions[0] for i in (BLANK, 1 - BLANK)]
-    looked = []
-    features = InstantHead._features
-
-    def count(self, data, stroke):
-        looked.append((stroke.region, stroke.value))
-        return features(self, data, stroke)
-
-    monkeypatch.setattr(InstantHead, "_features", count)
     model = Model.bundled()
     InstantHead(model, CPU).fit(TrainingSet(regions), into=model.copy())
-    assert sorted(looked) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    places = sorted((stroke.region, stroke.value) for stroke in looked)
+    assert places == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
 def test_whole_masks_say_themselves_how_common_classes_are():
@@ -228,28 +229,57 @@ def test_only_the_head_is_changed():
     assert changed == {"head.weight", "head.bias"}
 
 
-def finish(steps):
-    """What a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def test_the_instant_answer_knows_where_it_comes_from():
     answer = InstantAnswer(Model.bundled(), CPU)
-    assert finish(answer.fit(data_of((2, 20, 20)), DEFAULT_CLASSES)) is None
+    assert result_of(answer.fit(data_of((2, 20, 20)), DEFAULT_CLASSES)) is None
     data = data_of((1, 20, 20), (2, 100, 100))
-    model = finish(answer.fit(data, DEFAULT_CLASSES))
+    model = result_of(answer.fit(data, DEFAULT_CLASSES))
     assert model.provenance["steps"] == 0
     assert model.provenance["labelled_pixels"] == {
         str(value): n for value, n in data.pixel_counts().items()
     }
     three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
-    assert len(finish(answer.fit(data, three)).classes) == 2, "nothing is painted of the third"
+    assert len(result_of(answer.fit(data, three)).classes) == 2, "nothing is painted of the third"
     data = data_of((1, 20, 20), (2, 100, 100), (3, 150, 30))
-    assert [c.name for c in finish(answer.fit(data, three)).classes][-1] == "debris"
+    assert [c.name for c in result_of(answer.fit(data, three)).classes][-1] == "debris"
+
+
+def test_another_class_does_not_make_what_is_known_of_the_others_forgotten(looked):
+    answer = InstantAnswer(Model.bundled(), CPU)
+    three = [*DEFAULT_CLASSES, ClassInfo("debris", "#009e73")]
+    result_of(answer.fit(data_of((1, 20, 20), (2, 100, 100)), three))
+    data = data_of((1, 20, 20), (2, 100, 100), (3, 150, 30))
+    model = result_of(answer.fit(data, three))
+    assert [stroke.value for stroke in looked] == [1, 2, 3]
+    anew = result_of(InstantAnswer(Model.bundled(), CPU).fit(data, three))
+    assert torch.equal(model.network.head.weight, anew.network.head.weight)
+
+
+def test_however_many_strokes_there_are_the_newest_ones_count(looked, monkeypatch):
+    monkeypatch.setattr("unet_core.head.MOST_STROKES", 3)
+    monkeypatch.setattr("unet_core.instant.MOST_NEWEST", 2)
+    strokes = [(1 + i % 2, 8 + 12 * (i // 2), 20 + 80 * (i % 2)) for i in range(24)]
+    answer = InstantAnswer(Model.bundled(), CPU)
+    result_of(answer.fit(data_of(*strokes[:12]), DEFAULT_CLASSES))
+    assert len(looked) == 2 * 3, "of those that were there at first none is newer than another"
+    for count in range(13, 25):
+        data = data_of(*strokes[:count])
+        model = result_of(answer.fit(data, DEFAULT_CLASSES))
+        places = {stroke.place for stroke in looked}
+        value, y, x = strokes[count - 1]
+        (newest,) = (
+            s for s in data.strokes if s.value == value and np.ptp([y, s.pixels[:, 0].mean()]) < 4
+        )
+        assert newest.place in places
+    # It counts: the head is another than that which is fitted to the chosen ones alone.
+    chosen = Model.bundled()
+    InstantHead(Model.bundled(), CPU).fit(data, into=chosen)
+    assert not torch.equal(model.network.head.weight, chosen.network.head.weight)
+    # The same strokes in the same order give the same.
+    other = InstantAnswer(Model.bundled(), CPU)
+    for count in range(12, 25):
+        again = result_of(other.fit(data_of(*strokes[:count]), DEFAULT_CLASSES))
+    assert torch.equal(model.network.head.weight, again.network.head.weight)
 
 
 def test_the_channel_in_which_the_strokes_differ_is_looked_at():
@@ -262,8 +292,9 @@ def test_the_channel_in_which_the_strokes_differ_is_looked_at():
         if value == 2:
             image[1, y - 8 : y + 8, x - 8 : x + 18] = 0.9
     start = Model.bundled().adapted(3)
-    seen = finish(see_best_channel(start, data_of(*strokes, image=image), CPU))
-    stem = seen.network.down[0][0].weight
+    head = InstantHead(start, CPU)
+    assert result_of(head.best_channel(data_of(*strokes, image=image))) == 1
+    stem = looking_at(start, 1).network.down[0][0].weight
     assert stem[:, [0, 2]].abs().max() == 0
     assert stem[:, 1].abs().max() > 0
 

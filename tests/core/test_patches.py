@@ -1,10 +1,15 @@
 """Patches: taken around labels, classes in turn, image and labels moved together."""
 
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.measure import label
 
 from tests.synthetic import write_imagej
 from unet_core.annotation import Annotation
@@ -146,6 +151,59 @@ def test_too_few_strokes_are_all_learned():
 def test_a_large_area_counts_as_several_strokes():
     labels = np.ones((600, 700))
     assert len(TrainingSet([region(labels)]).strokes) == 5 * 6
+
+
+def plain_strokes(labels: np.ndarray, top: int, left: int, block: int):
+    """Value, place and pixels of each stroke, found pixel by pixel."""
+    parts = label(labels, background=0, connectivity=2)
+    for part in range(1, parts.max() + 1):
+        pixels = np.argwhere(parts == part)
+        pieces: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        long = max(np.ptp(pixels, axis=0)) + 1 > block
+        for y, x in pixels.tolist():
+            key = ((y + top) // block, (x + left) // block) if long else (0, 0)
+            pieces.setdefault(key, []).append((y, x))
+        for _, piece in sorted(pieces.items()):
+            value = int(labels[piece[0]])
+            where = (value, 0, 0, top + piece[0][0], left + piece[0][1])
+            yield value, crc32(repr(where).encode()), piece
+
+
+@settings(deadline=None)
+@given(
+    labels=arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 14), st.integers(1, 14)),
+        elements=st.sampled_from([0, 1, 1, 2, 3]),
+    ),
+    corner=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+)
+def test_strokes_are_the_connected_parts_cut_at_the_blocks(labels, corner):
+    found = replace(region(labels), origin=(0, 0, *corner))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unet_core.patches.BLOCK", 4)
+        strokes = TrainingSet([found]).strokes
+    assert [
+        (stroke.value, stroke.place, [tuple(pixel) for pixel in stroke.pixels.tolist()])
+        for stroke in strokes
+    ] == list(plain_strokes(labels, *corner, 4))
+
+
+def test_a_stroke_stays_what_it_is_on_whichever_side():
+    """One of two parts of a long stroke may be kept aside, too."""
+    labels = strokes(16, 1, 10) + strokes(16, 2, 100)
+    for row in range(0, 600, 40):
+        labels[row : row + 2, 40:240] = 1  # long ones: each counts as several
+    data = TrainingSet([region(labels)])
+    learned, aside = data.split()
+    assert aside is not None
+    sides = [[id(stroke) for stroke in side.strokes] for side in (learned, aside)]
+    assert sorted(sides[0] + sides[1]) == sorted(id(stroke) for stroke in data.strokes)
+    for side in (learned, aside):
+        drawn = np.zeros_like(side.regions[0].labels)
+        for stroke in side.strokes:
+            drawn[tuple(stroke.pixels.T)] = stroke.value
+        assert np.array_equal(side.regions[0].labels, drawn)
 
 
 def test_new_strokes_are_drawn_more_often():

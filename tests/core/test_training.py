@@ -10,15 +10,18 @@ import torch
 
 from tests.annotator import annotate
 from tests.synthetic import dice, make_cells
+from unet_core import head
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
 from unet_core.device import training_dtype
 from unet_core.head import InstantHead
 from unet_core.inference import predict_plane
+from unet_core.instant import InstantAnswer
 from unet_core.intensity import percentile_range
 from unet_core.model import Model
 from unet_core.networks import UNet
 from unet_core.patches import Region, TrainingSet
 from unet_core.stack import PlaneIndex
+from unet_core.steps import result_of
 from unet_core.training import JUDGE_EVERY, TrainingError, anchor_loss, fit, masked_loss
 from unet_core.validation import Judge
 
@@ -155,6 +158,31 @@ def test_the_first_report_is_the_instant_answer(small_steps):
     assert same_weights(again.model, answer)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_the_instant_answer_has_computed_saves_time_and_changes_nothing(
+    channels, small_steps, monkeypatch
+):
+    data, *_ = data_of(channels=channels)
+    start = Model.bundled().adapted(channels)
+    answer = InstantAnswer(start, CPU)
+    result_of(answer.fit(data, DEFAULT_CLASSES))
+    alone = next(fit(start, data, device=CPU)).model
+    looked = []
+    features_at = head._features_at
+    monkeypatch.setattr(
+        head, "_features_at", lambda *given: looked.append(given) or features_at(*given)
+    )
+    after = next(fit(start, data, device=CPU, head=answer.head)).model
+    assert not looked
+    assert same_weights(alone, after)
+    # Whatever it has answered before.
+    other, *_ = data_of(seed=1, channels=channels)
+    result_of(answer.fit(other, DEFAULT_CLASSES))
+    after = next(fit(start, data, device=CPU, head=answer.head)).model
+    assert looked
+    assert same_weights(alone, after)
+
+
 def test_what_is_shown_never_gets_worse_on_the_judged_strokes(small_steps):
     data, *_ = data_of()
     learned, aside = data.split()
@@ -239,6 +267,23 @@ def test_newer_labels_are_taken_in_between_two_steps(small_steps):
     assert report.step == 1
     assert report.model.provenance["labelled_pixels"] == {
         str(value): n for value, n in data.pixel_counts().items()
+    }
+
+
+@pytest.mark.parametrize("limit", [{"steps": 2}, {"seconds": 1e-6}])
+def test_newer_labels_that_come_with_the_last_report_are_learned(limit, small_steps):
+    data, *_ = data_of()
+    newer, *_ = data_of(seed=1)
+    alone = list(fit(Model.bundled(), data, device=CPU, **limit))
+    fitting = fit(Model.bundled(), data, device=CPU, **limit)
+    *_, last = itertools.islice(fitting, len(alone))
+    assert (last.step, last.fraction) == (alone[-1].step, 1.0)
+    fitting.send(newer)
+    *_, report = fitting
+    assert report.step == last.step + JUDGE_EVERY
+    assert report.generation > last.generation, "what was learned is shown"
+    assert report.model.provenance["labelled_pixels"] == {
+        str(value): n for value, n in newer.pixel_counts().items()
     }
 
 

@@ -43,7 +43,8 @@ def pixmap(name: str, color: QColor, side: int = ICON_SIDE, scale: int = 1) -> Q
 
 
 def icon(name: str, palette: QPalette, side: int = ICON_SIDE) -> QIcon:
-    """Return an icon in the palette's text colour, greyed where its action is disabled."""
+    """Return an icon in the palette's text colour, greyed where its action is disabled, and in the
+    colour of selected text where its row is selected."""
     result = QIcon()
     normal = palette.color(QPalette.ColorGroup.Active, QPalette.ColorRole.WindowText)
     faint = QColor(normal)
@@ -52,8 +53,10 @@ def icon(name: str, palette: QPalette, side: int = ICON_SIDE) -> QIcon:
     faint.setRedF(0.35 * normal.redF() + 0.65 * window.redF())
     faint.setGreenF(0.35 * normal.greenF() + 0.65 * window.greenF())
     faint.setBlueF(0.35 * normal.blueF() + 0.65 * window.blueF())
+    selected = palette.color(QPalette.ColorGroup.Active, QPalette.ColorRole.HighlightedText)
     for scale in _SCALES:
         result.addPixmap(pixmap(name, normal, side, scale), QIcon.Mode.Normal)
+        result.addPixmap(pixmap(name, selected, side, scale), QIcon.Mode.Selected)
         result.addPixmap(pixmap(name, faint, side, scale), QIcon.Mode.Disabled)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,14 @@ from PySide6.QtWidgets import QWidget
 from app import overlays
 from app.camera import Camera, Point
 from app.document import Document
-from app.layers import ImageLayer, LabelLayer, PredictionLayer, paint_layers
+from app.layers import (
+    ImageLayer,
+    LabelLayer,
+    LabelStyle,
+    PredictionLayer,
+    PredictionStyle,
+    paint_layers,
+)
 from app.loader import LoadedPlane, PlaneLoader
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
@@ -73,6 +80,8 @@ class Canvas(QWidget):
         self.shown: LoadedPlane | None = None
         """The plane on the screen, with its raw intensities."""
 
+        self._label_style: LabelStyle = "both"
+        self._cut: tuple[int, int] | None = None
         self._failure = ""
         self._early_tiles: list[Tile] = []
         self._last_view: tuple[Rect, float] | None = None
@@ -87,6 +96,7 @@ class Canvas(QWidget):
         document.channels_changed.connect(self._load)
         document.labels_changed.connect(self._on_labels_changed)
         document.classes_changed.connect(self._on_classes_changed)
+        document.options_changed.connect(self._on_options_changed)
         self.loader.loaded.connect(self._on_loaded)
         self.loader.failed.connect(self._on_failed)
         # Qt aborts the program when a QThread object dies while its thread runs.
@@ -110,9 +120,27 @@ class Canvas(QWidget):
         self.camera.look_at(self.camera.centre, 1 / self.devicePixelRatioF())
         self._on_view_moved()
 
+    @Slot(int, int)
+    def centre_on(self, y: int, x: int) -> None:
+        """Bring pixel `(y, x)` to the middle, close enough to be painted on."""
+        closest = max(self.camera.zoom, 1 / self.devicePixelRatioF())
+        self.camera.look_at(Point(y + 0.5, x + 0.5), closest)
+        self._on_view_moved()
+
     def zoom_by(self, factor: float) -> None:
         """Zoom at the middle of the picture."""
         self.zoom_at(factor, QPointF(self.width() / 2, self.height() / 2))
+
+    def look_at(self, y: float, x: float) -> None:
+        """Show the image point `(y, x)` in the middle of the picture."""
+        self.camera.look_at(Point(y, x), self.camera.zoom)
+        self._on_view_moved()
+
+    def set_cut(self, pixel: tuple[int, int] | None) -> None:
+        """Draw lines through `(y, x)`, where the views from the side cut; None for no lines."""
+        if pixel != self._cut:
+            self._cut = pixel
+            self.update()
 
     def set_image_visible(self, visible: bool) -> None:
         self.image_layer.visible = visible
@@ -144,6 +172,22 @@ class Canvas(QWidget):
                 self.prediction_layer.stale = False
             elif tile.plane == self.document.plane:
                 self._early_tiles.append(tile)  # the network was faster than the disk
+
+    def set_label_style(self, style: LabelStyle) -> None:
+        """Show what was painted as areas, outlines or both."""
+        self._label_style = style
+        self._on_options_changed()
+
+    @Slot()
+    def next_label_style(self) -> None:
+        """The style after the present one, after the last the first."""
+        styles = get_args(LabelStyle)
+        self.set_label_style(styles[(styles.index(self._label_style) + 1) % len(styles)])
+
+    def set_prediction_style(self, style: PredictionStyle) -> None:
+        """Show the prediction as areas, outlines, probabilities or doubts."""
+        self.prediction_layer.set_style(style)
+        self.update()
 
     def clear_prediction(self) -> None:
         self._early_tiles.clear()
@@ -220,9 +264,7 @@ class Canvas(QWidget):
         document = self.document
         if document.stack is None:
             return
-        self.loader.request(
-            document.stack, document.ranges, document.plane, document.visible_channels
-        )
+        self.loader.request(document.stack, document.plane, document.displays)
         self._loading_timer.start()
 
     @Slot(object)
@@ -266,6 +308,11 @@ class Canvas(QWidget):
     def _on_classes_changed(self) -> None:
         self.label_layer.set_classes(self.document.classes)
         self.prediction_layer.set_classes(self.document.classes)
+        self.update()
+
+    @Slot()
+    def _on_options_changed(self) -> None:
+        self.label_layer.set_style(self._label_style, self.document.hidden)
         self.update()
 
     @property
@@ -321,6 +368,9 @@ class Canvas(QWidget):
         pixel_size = self.document.stack.pixel_size
         if pixel_size is not None:
             overlays.paint_scale_bar(painter, self.height(), pixel_size[2], self.camera.zoom)
+        if self._cut is not None:
+            y, x = self.camera.to_widget(self._cut[0] + 0.5, self._cut[1] + 0.5)
+            overlays.paint_cross_lines(painter, QRectF(self.rect()), QPointF(x, y))
         if message := self._failure or self._loading_message():
             overlays.paint_message(painter, self.rect(), message)
         self._paint_cursor(painter)

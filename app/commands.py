@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QSize, Qt
@@ -11,8 +11,10 @@ from PySide6.QtWidgets import QMainWindow, QMenu, QToolBar, QWidget
 
 from app import assets
 
-LATER = "Coming in a later version"
+IN_WORDS = {",": "Comma", ".": "Full stop"}
+"""Keys that would not be seen in a list with commas."""
 MENUS = ("File", "Edit", "View", "Tools", "Train", "Help")
+ROLES = {"quit": QAction.MenuRole.QuitRole, "preferences": QAction.MenuRole.PreferencesRole}
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Command:
     needs: what must be there before it can run: "" nothing, else a word that the main window knows.
     group: commands of one group are exclusive, like radio buttons.
     series: commands that share a series are one row of the F1 sheet, under that name.
-    later: the tool belongs to a later release; the action exists, disabled.
+    canvas: its keys count only while the image has the focus; elsewhere they mean something else.
     """
 
     id: str
@@ -39,7 +41,7 @@ class Command:
     needs: str = ""
     group: str = ""
     series: str = ""
-    later: bool = False
+    canvas: bool = False
     repeats: bool = False
 
 
@@ -87,6 +89,12 @@ COMMANDS: tuple[Command, ...] = (
     Command("redo", "Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), "Edit",
             "Paint the undone stroke again", icon="redo", toolbar=True, needs="redo",
             repeats=True),
+    Command("history", "History", ("Shift+H",), "Edit",
+            "Show or hide the list of all edits; a click goes back or forth to any of them",
+            checkable=True),
+    Command("preferences", "Preferences…", ("Ctrl+,",), "Edit",
+            "Choose keys and mouse habits that you know from elsewhere, and how strokes are drawn",
+            separator=True),
     Command("fit", "Fit image to window", ("Ctrl+0",), "View",
             "Show the whole image", icon="fit", toolbar=True, needs="stack"),
     Command("zoom_actual", "Zoom to 100 %", ("Ctrl+1",), "View",
@@ -98,6 +106,18 @@ COMMANDS: tuple[Command, ...] = (
             "Show or hide the prediction; hold to peek", checkable=True, needs="stack"),
     Command("show_image", "Show image", ("I",), "View",
             "Show or hide the image itself; hold to peek", checkable=True, needs="stack"),
+    Command("label_style", "Areas or outlines", ("Shift+A",), "View",
+            "Show what you painted as areas with outlines, as areas, or as outlines",
+            needs="stack"),
+    Command("heat", "Prediction as probability", ("H",), "View",
+            "Show how probable the cell is everywhere, instead of what is above the threshold",
+            checkable=True, needs="stack"),
+    Command("uncertainty", "Prediction as uncertainty", ("U",), "View",
+            "Show where the prediction could be either: labels help most there", checkable=True,
+            needs="stack"),
+    Command("prediction_outline", "Prediction as outlines", ("Shift+S",), "View",
+            "Show only the border of what is above the threshold", checkable=True,
+            needs="stack"),
     Command("z_previous", "Previous slice", ("Left",), "View",
             "One slice down in z", separator=True, needs="z", repeats=True),
     Command("z_next", "Next slice", ("Right",), "View",
@@ -110,6 +130,14 @@ COMMANDS: tuple[Command, ...] = (
             "One time point back", needs="t", repeats=True),
     Command("t_next", "Next time point", ("Shift+Right",), "View",
             "One time point on", needs="t", repeats=True),
+    Command("play", "Play", ("Ctrl+P",), "View",
+            "Go through time, or through the slices of a stack without time, again and again",
+            checkable=True, icon="play", needs="planes"),
+    Command("next_place", "Next place to annotate", ("Tab",), "View",
+            "Where the prediction is least certain: a few strokes help most there",
+            separator=True, needs="stack", canvas=True, repeats=True),
+    Command("previous_place", "Place before", ("Shift+Tab",), "View",
+            "Back to the uncertain place before", needs="stack", canvas=True, repeats=True),
     Command("threshold_down", "Lower threshold", ("-",), "View",
             "More pixels count as cell", separator=True, needs="stack", repeats=True),
     Command("threshold_up", "Higher threshold", ("=",), "View",
@@ -119,20 +147,47 @@ COMMANDS: tuple[Command, ...] = (
     Command("threshold_up_fine", "Higher threshold a little", ("Shift+=",), "View",
             "Raise the threshold by one step of 256", needs="stack", repeats=True),
     *_channels(),
+    Command("auto_contrast", "Auto contrast", ("C",), "View",
+            "Brightness that shows this plane well; again: from its darkest to its brightest pixel",
+            separator=True, needs="stack"),
+    Command("contrast", "Contrast", ("Shift+C",), "View",
+            "Show or hide histogram, brightness, gamma and look-up table of each channel",
+            checkable=True),
+    Command("orthogonal", "Orthogonal views", ("Ctrl+Shift+O",), "View",
+            "Show or hide the stack from the side: XZ and YZ", checkable=True, needs="z"),
+    Command("cut_here", "Cut here", ("O",), "View",
+            "Show the stack from the side, cut through the pixel under the cursor", needs="z"),
+    Command("minimap", "Minimap", (), "View",
+            "While the image is larger than the view: where in it you are", checkable=True),
     Command("brush", "Brush", ("B", "P"), "Tools",
-            "Paint with the chosen class; right-drag erases", checkable=True, group="tool",
+            "Paint with the chosen class", checkable=True, group="tool",
             icon="brush", toolbar=True, needs="stack"),
     Command("eraser", "Eraser", ("E",), "Tools",
             "Make pixels unlabelled again", checkable=True, group="tool", icon="eraser",
             toolbar=True, needs="stack"),
-    Command("fill", "Fill", ("F",), "Tools", LATER, later=True),
-    Command("polygon", "Polygon", ("G",), "Tools", LATER, later=True),
+    Command("fill", "Fill", ("F",), "Tools",
+            "Fill the enclosed region under a click", checkable=True, group="tool", icon="fill",
+            toolbar=True, needs="stack"),
+    Command("polygon", "Polygon and lasso", ("G",), "Tools",
+            "Click corners, or drag around a cell; Return or a double-click fills it",
+            checkable=True, group="tool", icon="polygon", toolbar=True, needs="stack"),
     Command("pick", "Pick class", ("K",), "Tools",
             "Click on a painted pixel to go on with its class", checkable=True, group="tool",
             icon="pick", toolbar=True, needs="stack"),
     Command("pan", "Pan", (), "Tools",
             "Drag the image; Space or the middle button pan in every tool", checkable=True,
             group="tool", icon="pan", toolbar=True, needs="stack"),
+    Command("merge", "Merge cells", ("Ctrl+M",), "Tools",
+            "Drag from one painted cell into others: they become one", checkable=True,
+            group="tool", needs="stack", separator=True),
+    Command("split", "Split a cell", ("Ctrl+D",), "Tools",
+            "Draw a line right across a painted cell to cut it in two", checkable=True,
+            group="tool", needs="stack"),
+    Command("complete", "Complete region", ("Ctrl+R",), "Tools",
+            "Drag a box in which all cells are painted: the rest of it becomes background",
+            checkable=True, group="tool", needs="stack"),
+    Command("interpolate", "Fill in between slices", ("Ctrl+I",), "Tools",
+            "Between two labelled slices, make the labels of those in between", needs="z"),
     Command("brush_smaller", "Smaller brush", ("[",), "Tools",
             "Make the brush smaller", separator=True, repeats=True),
     Command("brush_larger", "Larger brush", ("]",), "Tools",
@@ -146,7 +201,31 @@ COMMANDS: tuple[Command, ...] = (
     Command("class_next", "Next class", ("N",), "Tools",
             "Paint with the next class in the list", needs="stack"),
     *_classes(),
-    Command("accept", "Accept object", ("Return",), "Tools", LATER, separator=True, later=True),
+    Command("new_object", "Begin a new cell", ("M",), "Tools",
+            "The next stroke is a new cell, wherever it begins", needs="stack"),
+    Command("apart", "Tell cells apart", (), "Tools",
+            "A stroke that begins outside a cell is a new cell, with an outline of its own",
+            checkable=True, separator=True),
+    Command("keep_others", "Leave other labels alone", ("Ctrl+B",), "Tools",
+            "Paint only where nothing is labelled; erase only the class that you paint",
+            checkable=True),
+    Command("lock_class", "Lock this class", ("Ctrl+L",), "Tools",
+            "Nothing painted or erased changes the labels of a locked class", checkable=True,
+            needs="stack"),
+    Command("show_class", "Show this class", ("V",), "Tools",
+            "Show or hide the labels of the chosen class", checkable=True, needs="stack"),
+    Command("smooth", "Smooth strokes", (), "Tools",
+            "Take the tremor out of the line that you draw", checkable=True),
+    Command("pressure", "Pen pressure sizes the brush", (), "Tools",
+            "On a tablet, press lightly for a thin stroke", checkable=True),
+    Command("accept", "Accept object", ("Return",), "Tools",
+            "Take the predicted cell under the cursor over as if you had painted it",
+            separator=True, needs="stack", canvas=True),
+    Command("accept_all", "Accept all objects of this plane", ("Ctrl+Return",), "Tools",
+            "Take every predicted cell over, where nothing is painted yet", needs="stack"),
+    Command("delete_object", "Delete or reject object", ("Delete",), "Tools",
+            "Delete the painted cell under the cursor; a predicted one becomes background",
+            needs="stack", canvas=True),
     Command("train", "Train on my annotations", ("Ctrl+T",), "Train",
             "Teach the network with what you painted", icon="train", toolbar=True, needs="train"),
     Command("stop", "Stop", ("Ctrl+.",), "Train",
@@ -163,43 +242,92 @@ COMMANDS: tuple[Command, ...] = (
             "Show every key on one sheet"),
 )  # fmt: skip
 
-# What the mouse does in the image: for the F1 sheet only, the viewport owns the behaviour.
-MOUSE: tuple[tuple[str, str], ...] = (
-    ("Paint", "Drag"),
-    ("Erase", "Right-drag"),
-    ("Straight stroke from the end of the last one", "Shift+click"),
-    ("Pan", "Middle-drag, or Space+drag"),
-    ("Zoom at the cursor", "Wheel"),
-    ("Brush size", "Shift+wheel, or Alt+drag"),
-    ("Pick the class under the cursor", "Alt+click"),
-    ("Z slice", "Ctrl+wheel"),
-    ("Cancel the stroke", "Esc"),
-    ("Another tool for a moment", "Hold its key"),
-)
+
+def mouse_rows(
+    right_drag: str = "erase", wheel: str = "zoom", shift_erases: bool = False
+) -> list[tuple[str, str]]:
+    """Return what the mouse does in the image, for the F1 sheet: rows of (text, gesture).
+
+    The viewport owns the behaviour; the arguments are its attributes of the same names.
+    """
+    erase = ["Right-drag"] * (right_drag == "erase") + ["Shift+drag"] * shift_erases
+    rows = [("Paint", "Drag, or right-drag" if right_drag == "paint" else "Drag")]
+    if erase:
+        rows.append(("Erase", ", or ".join(erase)))
+    if right_drag == "encircle":
+        rows.append(("Encircle and fill", "Right-drag"))
+    if not shift_erases:
+        rows.append(("Straight stroke from the end of the last one", "Shift+click"))
+    zooms = wheel == "zoom"
+    return [
+        *rows,
+        ("Pan", "Middle-drag, or Space+drag"),
+        ("Zoom at the cursor", "Wheel" if zooms else "Ctrl+wheel"),
+        ("Brush size", "Shift+wheel, or Alt+drag"),
+        ("Pick the class under the cursor", "Alt+click"),
+        ("Z slice", "Ctrl+wheel" if zooms else "Wheel"),
+        ("Polygon: next corner, lasso", "Click, drag"),
+        ("Polygon: close it", "Return, double-click, or click on its first corner"),
+        ("Polygon: take the last corner back", "Backspace, or right-click"),
+        ("Cancel the stroke or polygon", "Esc"),
+        ("Another tool for a moment", "Hold its key"),
+    ]
 
 
-def shown_keys(command: Command) -> str:
-    """Return the keys as this system writes them ("Ctrl+Y", "⌘Y"), separated by a comma."""
-    native = QKeySequence.SequenceFormat.NativeText
-    return ", ".join(QKeySequence(key).toString(native) for key in command.keys)
+def _native(keys: Iterable[str | QKeySequence]) -> list[str]:
+    texts = [QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText) for key in keys]
+    return [IN_WORDS.get(text, text) for text in texts]
 
 
-def sheet() -> dict[str, list[tuple[str, str]]]:
-    """Return the F1 sheet: menu name -> rows of (text, keys); rows of a series are one row."""
-    rows: dict[str, list[tuple[str, str]]] = {menu: [] for menu in MENUS}
-    seen: set[str] = set()
+def shown_keys(of: Command | QAction) -> str:
+    """Return the keys as this system writes them ("Ctrl+Y", "⌘Y"), separated by a comma.
+
+    Of a command those of the table, of an action those that are in force.
+    """
+    return ", ".join(_native(of.shortcuts() if isinstance(of, QAction) else of.keys))
+
+
+def sheet(
+    actions: Mapping[str, QAction] | None = None,
+    mouse: Sequence[tuple[str, str]] = tuple(mouse_rows()),
+) -> dict[str, list[tuple[str, str]]]:
+    """Return the F1 sheet: menu name -> rows of (text, keys); rows of a series are one row.
+
+    With `actions` it has the keys in force, without them those of the table.
+    """
+    keys_of_row: dict[tuple[str, str], list[list[str]]] = {}
     for command in COMMANDS:
-        if command.later or not command.keys or command.series in seen:
-            continue
-        menu = command.menu.partition("/")[0]
-        if command.series:
-            seen.add(command.series)
-            last = [other for other in COMMANDS if other.series == command.series][-1]
-            rows[menu].append((command.series, f"{shown_keys(command)} … {shown_keys(last)}"))
-        else:
-            rows[menu].append((command.text.rstrip("…"), shown_keys(command)))
-    rows["Mouse"] = list(MOUSE)
+        keys = _native(actions[command.id].shortcuts() if actions else command.keys)
+        if keys:
+            row = command.menu.partition("/")[0], command.series or command.text.rstrip("…")
+            keys_of_row.setdefault(row, []).append(keys)
+    rows: dict[str, list[tuple[str, str]]] = {menu: [] for menu in MENUS}
+    for (menu, text), each in keys_of_row.items():
+        shown = each[0]
+        if len(each) > 1:
+            others = [key for keys in each for key in keys[1:]]
+            shown = [f"{each[0][0]} … {each[-1][0]}", *others]
+        rows[menu].append((text, ", ".join(shown)))
+    rows["Mouse"] = list(mouse)
     return {menu: entries for menu, entries in rows.items() if entries}
+
+
+def apply_keys(actions: Mapping[str, QAction], keys: Mapping[str, Sequence[str]]) -> None:
+    """Give each action its keys, and a tooltip that names them.
+
+    keys: command id -> Qt key sequences. A command that is not in it keeps those of the table.
+    """
+    # First none at all: a key that moves from one action to another never belongs to both.
+    for action in actions.values():
+        action.setShortcuts([])
+    for command in COMMANDS:
+        action = actions[command.id]
+        own = keys.get(command.id, command.keys)
+        action.setShortcuts([QKeySequence(key) for key in own])
+        shown = shown_keys(action)
+        name = command.text.rstrip("…")
+        tip = command.tip or command.text
+        action.setToolTip(f"{name} ({shown})\n{tip}" if shown else f"{name}\n{tip}")
 
 
 class CommandAction(QAction):
@@ -217,8 +345,11 @@ class CommandAction(QAction):
             self.by_key = False
 
 
-def build_actions(window: QWidget) -> dict[str, QAction]:
-    """Make one QAction per command, named `action_<id>`, as children of `window`."""
+def build_actions(window: QWidget, canvas: QWidget) -> dict[str, QAction]:
+    """Make one QAction per command, named `action_<id>`, as children of `window`.
+
+    `canvas` is the widget that shows the image.
+    """
     actions: dict[str, QAction] = {}
     groups: dict[str, QActionGroup] = {}
     for command in COMMANDS:
@@ -227,28 +358,20 @@ def build_actions(window: QWidget) -> dict[str, QAction]:
         action.setCheckable(command.checkable)
         # A held key must toggle once, not thirty times a second.
         action.setAutoRepeat(command.repeats)
-        tip = command.tip or command.text
-        if command.later:
-            # No key either: a dead letter would only puzzle.
-            action.setEnabled(False)
-            action.setToolTip(LATER)
-        else:
-            action.setShortcuts([QKeySequence(key) for key in command.keys])
-            keys = shown_keys(command)
-            name = command.text.rstrip("…")
-            action.setToolTip(f"{name} ({keys})\n{tip}" if keys else f"{name}\n{tip}")
-        action.setStatusTip(tip)
-        action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
-        if command.id == "quit":
-            action.setMenuRole(QAction.MenuRole.QuitRole)
-        else:
-            # Else macOS would guess from the words, and move some into its application menu.
-            action.setMenuRole(QAction.MenuRole.NoRole)
+        action.setStatusTip(command.tip or command.text)
+        action.setShortcutContext(
+            Qt.ShortcutContext.WidgetShortcut
+            if command.canvas
+            else Qt.ShortcutContext.WindowShortcut
+        )
+        # Without a role macOS would guess from the words what belongs into its application menu.
+        action.setMenuRole(ROLES.get(command.id, QAction.MenuRole.NoRole))
         if command.group:
             group = groups.setdefault(command.group, QActionGroup(window))
             group.addAction(action)
-        window.addAction(action)
+        (canvas if command.canvas else window).addAction(action)
         actions[command.id] = action
+    apply_keys(actions, {})
     return actions
 
 

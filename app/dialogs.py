@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
@@ -177,20 +177,37 @@ class ExportDialog(QDialog):
 
 
 class ShortcutSheet(QDialog):
-    """All keys and mouse gestures on one sheet."""
+    """All keys and mouse gestures on one sheet, as `commands.sheet` gives them."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, sheet: Mapping[str, Sequence[tuple[str, str]]], parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("shortcutSheet")
         self.setWindowTitle("Keys and mouse")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._area = QScrollArea()
+        self._area.setWidgetResizable(True)
+        self._area.setFrameShape(QScrollArea.Shape.NoFrame)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.addWidget(self._area)
+        column.addWidget(buttons)
+        content = self.set_sheet(sheet)
+        room = parent.screen().availableSize()
+        wanted = content.sizeHint()
+        self.resize(
+            min(wanted.width() + 60, room.width() - 40),
+            min(wanted.height() + 80, room.height() - 80),
+        )
+
+    def set_sheet(self, sheet: Mapping[str, Sequence[tuple[str, str]]]) -> QWidget:
+        """Show this sheet, heading -> rows of (text, keys), and return what it is shown in."""
         content = QWidget()
         columns = QHBoxLayout(content)
         columns.setSpacing(28)
         sides = (QVBoxLayout(), QVBoxLayout())
         for side in sides:
             side.setSpacing(3)
-        sheet = commands.sheet()
         half = sum(len(rows) + 2 for rows in sheet.values()) / 2
         done = 0
         for menu, rows in sheet.items():
@@ -215,21 +232,8 @@ class ShortcutSheet(QDialog):
         for side in sides:
             side.addStretch(1)
             columns.addLayout(side, 1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidget(content)
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        buttons.rejected.connect(self.reject)
-        column = QVBoxLayout(self)
-        column.addWidget(area)
-        column.addWidget(buttons)
-        room = parent.screen().availableSize()
-        wanted = content.sizeHint()
-        self.resize(
-            min(wanted.width() + 60, room.width() - 40),
-            min(wanted.height() + 80, room.height() - 80),
-        )
+        self._area.setWidget(content)
+        return content
 
 
 class CommandPalette(QDialog):
@@ -292,7 +296,7 @@ class CommandPalette(QDialog):
                 continue
             if not all(word in about for word in wanted):
                 continue
-            item = QTreeWidgetItem([name, commands.shown_keys(command)])
+            item = QTreeWidgetItem([name, commands.shown_keys(action)])
             item.setData(0, Qt.ItemDataRole.UserRole, command.id)
             item.setToolTip(0, command.tip)
             # What is found in the name itself comes before what is only in its explanation.

@@ -6,17 +6,19 @@ a second copy of what is here. It lives in the GUI thread and reads no image pix
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal
 
+from app.display import ChannelDisplay, first_displays
 from unet_core.annotation import (
     DEFAULT_CLASSES,
     MAX_CLASSES,
-    TILE,
     Annotation,
     AnnotationError,
     ClassInfo,
@@ -24,13 +26,17 @@ from unet_core.annotation import (
     History,
     Stroke,
 )
+from unet_core.labels import class_of
 from unet_core.stack import PlaneIndex, Stack
 from unet_core.tiling import Rect
 
-Tool = Literal["brush", "eraser", "pan", "pick"]
+Tool = Literal["brush", "eraser", "fill", "polygon", "pick", "pan", "complete", "merge", "split"]
 
 MAX_BRUSH = 999
 """Largest brush diameter in pixels."""
+
+DELETE_CLASS = "delete class"
+"""Kind of the edit that unlabels a class everywhere."""
 
 UNLABELLED = 0
 FIRST_CELL_CLASS = 2
@@ -54,12 +60,16 @@ class Document(QObject):
     tool_changed = Signal()
     """The tool or the brush's size."""
     channels_changed = Signal()
+    """How channels are shown, or whether."""
+    options_changed = Signal()
+    """How strokes are taken, or which classes show or are locked."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.stack: Stack | None = None
         self.ranges: NDArray[np.float32] = np.zeros((0, 2), np.float32)
-        """`(C, 2)`: the intensities shown as black and as full brightness, per channel."""
+        """`(C, 2)`: the intensities that are 0 and 1 to the network, per channel; the first that
+        are shown as black and bright, but `displays` may change and these stay."""
         self.annotation = Annotation((1, 1, 1, 1))
         self.history = History()
         self.classes: list[ClassInfo] = list(DEFAULT_CLASSES)
@@ -69,7 +79,19 @@ class Document(QObject):
         """Value that the brush paints, 1 up to the number of classes."""
         self.brush_diameter = 20
         self.tool: Tool = "brush"
-        self.visible_channels: list[bool] = []
+        self.displays: list[ChannelDisplay] = []
+        self.apart = True
+        """Whether a stroke that begins outside all cells of its class begins a new one."""
+        self.keep_others = False
+        """Whether strokes leave alone what is labelled already."""
+        self.smoothing = 0.0
+        """How far the pen is smoothed, in screen pixels; 0 not at all."""
+        self.locked: frozenset[int] = frozenset()
+        """Classes that nothing painted or erased may change."""
+        self.hidden: frozenset[int] = frozenset()
+        """Classes whose labels are not shown."""
+        self._new_object = False
+        self._dropped: dict[int, ClassInfo] = {}  # what deleted classes were called
         self._stroke: Stroke | None = None
         self._stroke_end: tuple[PlaneIndex, float, float] | None = None
 
@@ -102,11 +124,15 @@ class Document(QObject):
         self.annotation = annotation or Annotation(labelled_shape)
         self.history = history or History()
         self.classes = list(classes or DEFAULT_CLASSES)
+        self._dropped = {}
+        self._list_what_is_labelled()
         self.active_class = min(FIRST_CELL_CLASS, len(self.classes))
-        self.visible_channels = [True] * shape[2]
+        self.displays = first_displays(stack, ranges) if stack is not None else []
+        self.locked = self.hidden = frozenset()
         self.plane = PlaneIndex(0, 0)
         self._stroke_end = None
         self.stack_changed.emit()
+        self.options_changed.emit()
         self.channels_changed.emit()
         self.classes_changed.emit()
         self.plane_changed.emit()
@@ -139,9 +165,22 @@ class Document(QObject):
     def step_t(self, steps: int) -> None:
         self.set_plane(self.plane.t + steps, self.plane.z)
 
+    @property
+    def visible_channels(self) -> list[bool]:
+        return [display.visible for display in self.displays]
+
     def set_channel_visible(self, channel: int, visible: bool) -> None:
-        if self.visible_channels[channel] != visible:
-            self.visible_channels[channel] = visible
+        self.set_display(channel, replace(self.displays[channel], visible=visible))
+
+    def set_display(self, channel: int, display: ChannelDisplay) -> None:
+        self.set_displays([*self.displays[:channel], display, *self.displays[channel + 1 :]])
+
+    def set_displays(self, displays: Sequence[ChannelDisplay]) -> None:
+        """Show the channels in this way; what the network sees stays as it is."""
+        if len(displays) != len(self.displays):
+            raise ValueError(f"{len(displays)} displays for {len(self.displays)} channels")
+        if list(displays) != self.displays:
+            self.displays = list(displays)
             self.channels_changed.emit()
 
     # --- strokes -----------------------------------------------------------------------------
@@ -152,26 +191,66 @@ class Document(QObject):
         return self._stroke is not None
 
     def begin_stroke(
-        self, y: float, x: float, erase: bool = False, *, straight: bool = False
+        self,
+        y: float,
+        x: float,
+        erase: bool = False,
+        *,
+        straight: bool = False,
+        diameter: int | None = None,
     ) -> None:
         """Start painting at `(y, x)`; pixel centres lie at +0.5.
 
         `erase` (and the eraser tool) takes labels away. `straight` draws a line from where the
-        last stroke on this plane ended, if there is one.
+        last stroke on this plane ended, if there is one. `diameter` takes the place of the brush's,
+        as the pressure of a pen does.
         """
         if self.stack is None:
             return
         self.end_stroke()
         value = UNLABELLED if erase or self.tool == "eraser" else self.active_class
-        self._stroke = self.annotation.stroke(self.plane, value, self.brush_diameter)
+        start = y, x
         if straight and self._stroke_end is not None and self._stroke_end[0] == self.plane:
-            self.extend_stroke(*self._stroke_end[1:])
+            start = self._stroke_end[1:]
+        self._stroke = self.annotation.stroke(
+            self.plane,
+            value,
+            diameter or self.brush_diameter,
+            self.object_for(value, *start),
+            keep=self.kept_from(value),
+        )
+        self.extend_stroke(*start)
         self.extend_stroke(y, x)
 
-    def extend_stroke(self, y: float, x: float) -> None:
+    def object_for(self, value: int, y: float, x: float) -> int:
+        """The object that paint of class `value` belongs to when it begins at `(y, x)`.
+
+        The one of that class that is there already, else a new one; none for the background.
+        """
+        if value < FIRST_CELL_CLASS:
+            return 0
+        there, number = self.annotation.label_at(self.plane, math.floor(y), math.floor(x))
+        if there == value and number and not self._new_object:
+            return number
+        return self.annotation.next_object() if self.apart or self._new_object else 0
+
+    def begin_object(self) -> None:
+        """Make the next stroke a new object, wherever it begins."""
+        self._new_object = True
+
+    def kept_from(self, value: int) -> frozenset[int]:
+        """The classes that painting `value` must leave alone."""
+        if not self.keep_others:
+            return self.locked
+        every = range(1, MAX_CLASSES + 1)
+        return self.locked.union(v for v in every if value or v != self.active_class)
+
+    def extend_stroke(self, y: float, x: float, *, diameter: int | None = None) -> None:
         """Paint on to `(y, x)`; does nothing when no stroke is in progress."""
         if self._stroke is None:
             return
+        if diameter is not None:
+            self._stroke.diameter = diameter
         dirty = self._stroke.to(y, x)
         self._stroke_end = (self.plane, y, x)
         if dirty is not None:
@@ -185,6 +264,7 @@ class Document(QObject):
         self._stroke = None
         if edit is None:
             return
+        self._new_object = False
         self.history.push(edit)
         self.edited.emit(edit)
         self.history_changed.emit()
@@ -223,6 +303,9 @@ class Document(QObject):
         if edit is not None:
             self._travel(edit, step_back=self.history.undo)
             self.redone.emit()
+            if edit.kind == DELETE_CLASS:
+                gained = edit.changes[0].gained()
+                self.drop_class(next(class_of(one) for one in gained if gained[one] < 0))
 
     def _travel(self, edit: Edit, step_back: Callable[[], object]) -> None:
         try:
@@ -231,24 +314,21 @@ class Document(QObject):
             step_back()  # the history must not claim what did not happen
             raise
         self._stroke_end = None
-        self.set_plane(*edit.plane)
+        if self._list_what_is_labelled():
+            self.classes_changed.emit()
+        if self.plane not in edit.planes:
+            self.set_plane(*edit.plane)
         self._announce_labels(edit)
         self.history_changed.emit()
         self.counts_changed.emit()
 
     def _announce_labels(self, edit: Edit) -> None:
-        """Emit `labels_changed` for a row of tiles at a time.
+        """Emit `labels_changed` for each tile that changed.
 
         The box around a long diagonal stroke is the whole plane; its tiles are a small part of it.
         """
-        rows: dict[tuple[PlaneIndex, int], Rect] = {}
         for change in edit.changes:
-            key = (PlaneIndex(change.key.t, change.key.z), change.key.row)
-            corner = change.key.row * TILE, change.key.col * TILE
-            tile = Rect(*corner, TILE, TILE).intersect(self.plane_rect)
-            rows[key] = rows[key].union(tile) if key in rows else tile
-        for (plane, _), rect in rows.items():
-            self.labels_changed.emit(plane, rect)
+            self.labels_changed.emit(change.key.plane, change.changed())
 
     # --- tools -------------------------------------------------------------------------------
 
@@ -284,6 +364,34 @@ class Document(QObject):
         if value != UNLABELLED:
             self.set_active_class(value)
 
+    # --- options -----------------------------------------------------------------------------
+
+    def set_option(self, name: Literal["apart", "keep_others"], on: bool) -> None:
+        """Switch `apart` or `keep_others`."""
+        if getattr(self, name) != on:
+            setattr(self, name, on)
+            self.options_changed.emit()
+
+    def set_smoothing(self, reach: float) -> None:
+        """Smooth the pen over `reach` screen pixels to either side, 0 for not at all."""
+        if self.smoothing != reach:
+            self.smoothing = reach
+            self.options_changed.emit()
+
+    def set_locked(self, value: int, locked: bool) -> None:
+        """Let nothing change the labels of class `value`, or let it again."""
+        changed = self.locked | {value} if locked else self.locked - {value}
+        if changed != self.locked:
+            self.locked = changed
+            self.options_changed.emit()
+
+    def set_hidden(self, value: int, hidden: bool) -> None:
+        """Show the labels of class `value`, or do not."""
+        changed = self.hidden | {value} if hidden else self.hidden - {value}
+        if changed != self.hidden:
+            self.hidden = changed
+            self.options_changed.emit()
+
     # --- classes -----------------------------------------------------------------------------
 
     def set_active_class(self, value: int) -> None:
@@ -300,6 +408,30 @@ class Document(QObject):
         self.active_class = len(self.classes)
         self.classes_changed.emit()
         return self.active_class
+
+    def drop_class(self, value: int) -> bool:
+        """Take class `value` off the list, if that can be done: answers whether it was.
+
+        Labels, undo steps and trained models know a class by its place in the list. So only the
+        last one can go, when nothing is labelled with it, and background and one cell class stay.
+        """
+        last = value == len(self.classes) > FIRST_CELL_CLASS
+        if not last or self.annotation.counts().get(value):
+            return False
+        self._dropped[value] = self.classes.pop()
+        self.active_class = min(self.active_class, len(self.classes))
+        self.set_hidden(value, False)
+        self.set_locked(value, False)
+        self.classes_changed.emit()
+        return True
+
+    def _list_what_is_labelled(self) -> bool:
+        """Bring classes back whose labels undo has brought back: answers whether there were any."""
+        known = len(self.classes)
+        for value in range(known + 1, max(self.annotation.counts(), default=0) + 1):
+            unknown = ClassInfo(f"class {value}", "#999999")
+            self.classes.append(self._dropped.get(value, unknown))
+        return len(self.classes) > known
 
     def rename_class(self, value: int, name: str) -> None:
         self._replace_class(value, ClassInfo(name, self.classes[value - 1].color))

@@ -13,6 +13,7 @@ every coordinate far below the 32,767 pixels that Qt's sampling can address in o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from PySide6.QtCore import QPoint
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from app.loader import LoadedPlane
-from unet_core.annotation import Annotation, ClassInfo
-from unet_core.labels import classes_of
+from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
+from unet_core.labels import Labels, classes_of
+from unet_core.outline import outline
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -37,6 +39,12 @@ PREDICTION_BLACK = 0.15
 """Labels and prediction of a class share its colour. Labels are mixed with so much white, the
 prediction with so much black: what was painted stands out from what is predicted, on dark and on
 bright images."""
+
+OUTLINE_BLACK = 0.45
+"""And the outline of what was painted with so much black."""
+
+UNCERTAIN = "#ff2fd6"
+"""Where the prediction could be either; no class has such a colour unless the user chose it."""
 
 GREY_TABLE = [QColor(level, level, level).rgba() for level in range(256)]
 
@@ -151,7 +159,7 @@ class _SparsePlane:
                 block.pixels[_within(part, whole)] = source
 
     def read(self, rect: Rect) -> NDArray[np.uint8]:
-        """A copy of the pixels of `rect`, which lies inside the plane."""
+        """A copy of the pixels of `rect`; 0 where nothing was written, or outside the plane."""
         result = np.zeros((rect.height, rect.width), np.uint8)
         for block in self.blocks.values():
             part = block.rect.intersect(rect)
@@ -169,11 +177,21 @@ def _within(part: Rect, whole: Rect) -> tuple[slice, slice]:
     return Rect(part.y - whole.y, part.x - whole.x, part.height, part.width).slices
 
 
+LabelStyle = Literal["both", "fill", "outline"]
+
+_BORDER = 128
+"""Added to a class's index where the pixel lies at the border of its object: the table decides how
+that shows. So classes above 127 share the colour of class 127 on the screen."""
+
+
 class LabelLayer:
-    """What was painted, in the colours of the classes."""
+    """What was painted, in the colours of the classes; objects are outlined."""
 
     def __init__(self) -> None:
         self.visible = True
+        self._style: LabelStyle = "both"
+        self._hidden: frozenset[int] = frozenset()
+        self._classes: Sequence[ClassInfo] = ()
         self._table = label_table([])
         self._plane = _SparsePlane(0, 0, self._table)
 
@@ -181,8 +199,22 @@ class LabelLayer:
     def blocks(self) -> list[Block]:
         return list(self._plane.blocks.values())
 
+    @property
+    def table(self) -> list[int]:
+        """The colours in force, see `label_table`."""
+        return self._table
+
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
-        self._table = label_table(classes)
+        self._classes = tuple(classes)
+        self._rebuild_table()
+
+    def set_style(self, style: LabelStyle, hidden: frozenset[int] = frozenset()) -> None:
+        """Show areas, outlines or both, and the classes in `hidden` not at all."""
+        self._style, self._hidden = style, hidden
+        self._rebuild_table()
+
+    def _rebuild_table(self) -> None:
+        self._table = label_table(self._classes, self._style, self._hidden)
         self._plane.set_table(self._table)
 
     def set_plane(self, annotation: Annotation, plane: PlaneIndex) -> None:
@@ -191,24 +223,26 @@ class LabelLayer:
         for (row, column), tile in annotation.tiles(plane).items():
             height, width = tile.shape
             where = Rect(row * height, column * width, height, width)
-            self._plane.write(where, classes_of(tile))
+            self._plane.write(where, _indices(annotation, plane, where))
 
     def clear(self) -> None:
         self._plane = _SparsePlane(0, 0, self._table)
 
     def refresh(self, annotation: Annotation, plane: PlaneIndex, rect: Rect) -> Rect:
-        """Take over the labels inside `rect`; returns the box around those that have changed.
+        """Take over the labels inside `rect`; returns the box around what looks different now.
 
         Looking is cheaper than repainting: a slow stroke changes a thin crescent of its brush.
         """
-        rect = rect.intersect(self._plane.rect)
-        labels = annotation.read(plane, rect)
-        different = labels != self._plane.read(rect)
+        # The pixels around it may have become, or may no longer be, the border of their object.
+        around = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
+        rect = around.intersect(self._plane.rect)
+        indices = _indices(annotation, plane, rect)
+        different = indices != self._plane.read(rect)
         rows = np.flatnonzero(different.any(axis=1))
         if not rows.size:
             return Rect(rect.y, rect.x, 0, 0)
         columns = np.flatnonzero(different.any(axis=0))
-        self._plane.write(rect, labels)
+        self._plane.write(rect, indices)
         top, left = int(rows[0]), int(columns[0])
         return Rect(
             rect.y + top, rect.x + left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
@@ -219,19 +253,71 @@ class LabelLayer:
             self._plane.paint(painter, exposed)
 
 
-def label_table(classes: Sequence[ClassInfo]) -> list[int]:
-    """Colours (0xaarrggbb) of the label values: 0 is transparent, unknown classes are white."""
+def _indices(annotation: Annotation, plane: PlaneIndex, rect: Rect) -> NDArray[np.uint8]:
+    """Where in a label table the pixels of `rect` find their colour: (height, width)."""
+    rim = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
+    return label_indices(annotation.read_labels(plane, rim))
+
+
+def label_indices(labels: Labels) -> NDArray[np.uint8]:
+    """Where in a label table labels find their colour: (height, width) of (height + 2, width + 2),
+    whose rim of one pixel tells what lies around them."""
+    classes = classes_of(labels)[1:-1, 1:-1]
+    indices: NDArray[np.uint8] = np.minimum(classes, _BORDER - 1)
+    cells = classes > BACKGROUND
+    if cells.any():
+        indices[outline(labels) & cells] |= _BORDER
+    return indices
+
+
+def label_table(
+    classes: Sequence[ClassInfo],
+    style: LabelStyle = "both",
+    hidden: frozenset[int] = frozenset(),
+) -> list[int]:
+    """Colours (0xaarrggbb) of the indices: 0 is transparent, unknown classes are white.
+
+    Of an index from 128 on the pixel lies at the border of its object.
+    """
     alpha = round(LABEL_OPACITY * 255)
-    table = [_with_alpha("#ffffff", alpha)] * 256
-    table[0] = 0
-    for value, info in enumerate(classes[:255], start=1):
-        table[value] = _with_alpha(_mixed(info.color, "#ffffff", LABEL_WHITE), alpha)
+    table = [0] * 256
+    for value in range(1, _BORDER):
+        if value in hidden:
+            continue
+        color = classes[value - 1].color if value <= len(classes) else "#ffffff"
+        area = _with_alpha(_mixed(color, "#ffffff", LABEL_WHITE), alpha)
+        border = area
+        if style == "both":
+            border = _with_alpha(_mixed(color, "#000000", OUTLINE_BLACK), 255)
+        elif style == "outline":
+            # The background has no outline; it keeps its areas.
+            border = _with_alpha(_mixed(color, "#ffffff", LABEL_WHITE), 255)
+            area = area if value == BACKGROUND else 0
+        table[value], table[value + _BORDER] = area, border
     return table
 
 
-def prediction_table(color: str, threshold: int, opacity: float) -> list[int]:
-    """Colours of the values of a prediction map: transparent below `threshold` (1 to 255)."""
-    shown = _with_alpha(_mixed(color, "#000000", PREDICTION_BLACK), round(opacity * 255))
+PredictionStyle = Literal["fill", "outline", "heat", "uncertainty"]
+
+
+def prediction_table(
+    color: str, threshold: int, opacity: float, style: PredictionStyle = "fill"
+) -> list[int]:
+    """Colours of the values of a prediction map, 0 to 255.
+
+    "fill": transparent below `threshold` (1 to 255). "heat": the more probable, the more opaque.
+    "uncertainty": the nearer to an even chance, the more opaque. "outline": nothing but value 1,
+    which stands for a pixel of the outline.
+    """
+    most = round(opacity * 255)
+    if style == "heat":
+        return [_with_alpha(color, round(most * value / 255)) for value in range(256)]
+    if style == "uncertainty":
+        doubt = [1 - abs(2 * value / 255 - 1) for value in range(256)]
+        return [_with_alpha(UNCERTAIN, round(most * share)) for share in doubt]
+    if style == "outline":
+        return [0, _with_alpha(color, 255)] + [0] * 254
+    shown = _with_alpha(_mixed(color, "#000000", PREDICTION_BLACK), most)
     return [0] * threshold + [shown] * (256 - threshold)
 
 
@@ -261,11 +347,14 @@ class PredictionLayer:
         """Whether labels or weights have changed since these tiles were predicted."""
         self.threshold = 128
         self.opacity = 0.5
+        self.style: PredictionStyle = "fill"
         self.plane = PlaneIndex(0, 0)
         self._size = (0, 0)
         self._colors: list[str] = []
         self._maps: list[_SparsePlane] = []
         self._interior: _SparsePlane | None = None
+        # Outlines of the maps at the present threshold, block by block, as far as they were shown.
+        self._outlines: dict[tuple[int, int, int], Block] = {}
 
     @property
     def empty(self) -> bool:
@@ -283,6 +372,7 @@ class PredictionLayer:
 
     def clear(self) -> None:
         self._maps = []
+        self._outlines.clear()
         self._interior = None
         self.stale = False
 
@@ -298,6 +388,11 @@ class PredictionLayer:
     def set_opacity(self, opacity: float) -> None:
         """How much the prediction covers the image, 0 to 1."""
         self.opacity = min(max(opacity, 0.0), 1.0)
+        self._rebuild_tables()
+
+    def set_style(self, style: PredictionStyle) -> None:
+        """Show areas above the threshold, their outlines, probabilities or doubts."""
+        self.style = style
         self._rebuild_tables()
 
     def put(
@@ -317,6 +412,7 @@ class PredictionLayer:
             self._maps.append(_SparsePlane(*self._size, table))
         for target, values in zip(self._maps, maps, strict=False):
             target.write(rect, values)
+        self._outlines.clear()
         if interior is None:
             self._interior = None  # of another network
         else:
@@ -336,15 +432,35 @@ class PredictionLayer:
         return None if self._interior is None else self._interior.read(rect)
 
     def paint(self, painter: QPainter, exposed: Rect) -> None:
-        if self.visible and self.opacity > 0:
-            for plane in self._maps:
+        if not self.visible or self.opacity == 0:
+            return
+        for number, plane in enumerate(self._maps):
+            if self.style == "outline":
+                self._paint_outline(painter, exposed, number, plane)
+            else:
                 plane.paint(painter, exposed)
+
+    def _paint_outline(
+        self, painter: QPainter, exposed: Rect, number: int, plane: _SparsePlane
+    ) -> None:
+        for (row, column), block in plane.blocks.items():
+            if block.rect.intersect(exposed).empty:
+                continue
+            key = (number, row, column)
+            if key not in self._outlines:
+                rect = block.rect
+                rim = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
+                inside = (plane.read(rim) >= self.threshold).view(np.uint8)
+                line = outline(inside).view(np.uint8)
+                self._outlines[key] = Block(rect.y, rect.x, line, self._table(number))
+            self._outlines[key].paint(painter, exposed)
 
     def _table(self, number: int) -> list[int]:
         color = self._colors[number] if number < len(self._colors) else "#ffffff"
-        return prediction_table(color, self.threshold, self.opacity)
+        return prediction_table(color, self.threshold, self.opacity, self.style)
 
     def _rebuild_tables(self) -> None:
+        self._outlines.clear()
         for number, plane in enumerate(self._maps):
             plane.set_table(self._table(number))
 

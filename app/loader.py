@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
+from app.display import GREY, TABLES, ChannelDisplay, Histogram, histogram, shown_table
 from unet_core.stack import PlaneIndex, Stack, StackError
 
 logger = logging.getLogger(__name__)
-
-CHANNEL_COLORS = ("#00ff00", "#ff00ff", "#0090ff", "#ffa000", "#ffffff", "#ff4040")
-"""Colours of fluorescence channels; the first two stay apart for colour-blind eyes."""
 
 OVERVIEW_SIDE = 1024
 """Planes are halved for zoomed-out views until the longer side is at most this many pixels."""
@@ -42,15 +41,26 @@ class LoadedPlane:
     """`image` at 1/2, 1/4, … of the size, each pixel the mean of 2 × 2 of the one before."""
     raw: NDArray[Any]
     """`(C, Y, X)` as `Stack.plane` gave it: the intensities in the file's own units."""
+    histograms: tuple[Histogram, ...] = ()
+    """Of each channel; of an RGB image one for all three."""
 
 
 @dataclass(frozen=True)
 class _Request:
     number: int
     stack: Stack
-    ranges: NDArray[np.float32]
     plane: PlaneIndex
-    visible: tuple[bool, ...]
+    displays: tuple[ChannelDisplay, ...]
+
+
+@dataclass(frozen=True)
+class _ReadPlane:
+    """What does not depend on how it is shown: kept while only that changes."""
+
+    stack: Stack
+    plane: PlaneIndex
+    raw: NDArray[Any]
+    histograms: tuple[Histogram, ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class _Failure:
 
 
 class PlaneLoader(QThread):
-    """A thread that reads the plane asked for last.
+    """A thread that reads the plane asked for last, and shows it anew where only that is asked.
 
     While requests come faster than planes can be read, each plane that was read is still
     delivered, in order: a slider being dragged shows that it moves. Nothing from before the last
@@ -80,6 +90,7 @@ class PlaneLoader(QThread):
         self._condition = threading.Condition()
         self._request: _Request | None = None
         self._answer: LoadedPlane | _Failure | None = None
+        self._kept: _ReadPlane | None = None
         self._stopping = False
         self._newest = 0
         self._forgotten = 0  # answers up to this number are of no interest any more
@@ -90,19 +101,13 @@ class PlaneLoader(QThread):
         """The number of the newest request."""
         return self._newest
 
-    def request(
-        self,
-        stack: Stack,
-        ranges: NDArray[np.float32],
-        plane: PlaneIndex,
-        visible_channels: list[bool],
-    ) -> int:
+    def request(self, stack: Stack, plane: PlaneIndex, displays: Sequence[ChannelDisplay]) -> int:
         """Ask for a plane in place of any that waits; returns the request's number.
 
-        Starts the thread at the first call. `ranges` is `(C, 2)`, see `to_display`.
+        Starts the thread at the first call. `displays` has one entry a channel, see `to_display`.
         """
         self._newest += 1
-        request = _Request(self._newest, stack, ranges.copy(), plane, tuple(visible_channels))
+        request = _Request(self._newest, stack, plane, tuple(displays))
         with self._condition:
             if self._stopping:
                 return self._newest
@@ -114,10 +119,11 @@ class PlaneLoader(QThread):
 
     def forget(self) -> None:
         """Drop what was asked for and not delivered yet: the stack is about to change."""
-        self._forgotten = self._newest
         with self._condition:
+            self._forgotten = self._newest
             self._request = None
             self._answer = None
+            self._kept = None
 
     def stop(self) -> None:
         """End the thread; waits for the plane that is being read. Nothing can be loaded after."""
@@ -125,12 +131,13 @@ class PlaneLoader(QThread):
             self._stopping = True
             self._request = None
             self._answer = None
+            self._kept = None
             self._condition.notify()
         self.wait()
 
     def run(self) -> None:
         while (request := self._next_request()) is not None:
-            answer = _load(request)
+            answer = self._load(request)
             with self._condition:
                 if self._stopping:
                     return
@@ -147,6 +154,38 @@ class PlaneLoader(QThread):
             request, self._request = self._request, None
             return None if self._stopping else request
 
+    def _load(self, request: _Request) -> LoadedPlane | _Failure:
+        stack, plane = request.stack, request.plane
+        try:
+            read = self._read(request)
+            image = to_display(read.raw, request.displays, is_rgb=stack.is_rgb)
+            return LoadedPlane(
+                request.number, plane, image, overviews(image), read.raw, read.histograms
+            )
+        except StackError as error:
+            return _Failure(request.number, plane, str(error))
+        except Exception as error:  # the thread must live on, and the user must be told
+            logger.exception("plane %s could not be read", plane)
+            name = stack.path.name
+            return _Failure(
+                request.number,
+                plane,
+                f"Plane t {plane.t + 1}, z {plane.z + 1} of {name} could not be read ({error}); "
+                "check that the file is still there and complete.",
+            )
+
+    def _read(self, request: _Request) -> _ReadPlane:
+        stack, plane, kept = request.stack, request.plane, self._kept
+        if kept is not None and kept.stack is stack and kept.plane == plane:
+            return kept
+        raw = stack.plane(plane.t, plane.z)
+        parts = [raw.reshape(-1, raw.shape[2])] if stack.is_rgb else raw
+        read = _ReadPlane(stack, plane, raw, tuple(histogram(part) for part in parts))
+        with self._condition:
+            if request.number > self._forgotten:
+                self._kept = read
+        return read
+
     @Slot()
     def _deliver(self) -> None:
         with self._condition:
@@ -159,64 +198,46 @@ class PlaneLoader(QThread):
             self.failed.emit(answer.plane, answer.sentence)
 
 
-def _load(request: _Request) -> LoadedPlane | _Failure:
-    stack, plane = request.stack, request.plane
-    try:
-        raw = stack.plane(plane.t, plane.z)
-        image = to_display(raw, request.ranges, request.visible, is_rgb=stack.is_rgb)
-        return LoadedPlane(request.number, plane, image, overviews(image), raw)
-    except StackError as error:
-        return _Failure(request.number, plane, str(error))
-    except Exception as error:  # the thread must live on, and the user must be told
-        logger.exception("plane %s could not be read", plane)
-        name = stack.path.name
-        return _Failure(
-            request.number,
-            plane,
-            f"Plane t {plane.t + 1}, z {plane.z + 1} of {name} could not be read ({error}); "
-            "check that the file is still there and complete.",
-        )
-
-
 def to_display(
-    raw: NDArray[Any], ranges: NDArray[np.float32], visible: tuple[bool, ...], *, is_rgb: bool
+    raw: NDArray[Any], displays: Sequence[ChannelDisplay], *, is_rgb: bool
 ) -> NDArray[np.uint8]:
-    """8-bit picture of `raw` `(C, Y, X)`.
+    """8-bit picture of `raw` `(C, Y, X)`, whose channel c is shown as `displays[c]` says.
 
-    `ranges` `(C, 2)` gives the intensities shown as 0 and 255. One channel in all, or one visible
-    channel, gives grey `(Y, X)`; several are added up in `CHANNEL_COLORS`, `(Y, X, 3)`. RGB stacks
-    keep their colours: 8-bit ones as they are, others with one range for all three. Values that
-    are not numbers are black.
+    Several visible channels are added up, saturating, `(Y, X, 3)`; a single one is grey `(Y, X)` if
+    its look-up table is. RGB stacks keep their colours, all with the range and gamma of the first.
+    Values that are not numbers are shown as the lowest level.
     """
     channels, height, width = raw.shape
-    shown = [c for c in range(channels) if visible[c]]
-    if is_rgb:
-        if raw.dtype == np.uint8:
-            common = (0.0, 255.0)
-        else:
-            common = (float(ranges[:, 0].min()), float(ranges[:, 1].max()))
-        colored = np.zeros((height, width, 3), np.uint8)
-        for channel in shown:
-            colored[..., channel] = _to_8_bit(raw[channel], *common)
-        return colored
-    if not shown:
-        return np.zeros((height, width), np.uint8)
-    if len(shown) == 1:
-        return _to_8_bit(raw[shown[0]], *ranges[shown[0]])
-    colored = np.zeros((height, width, 3), np.uint8)
+    shown = [c for c in range(channels) if displays[c].visible]
+    colored = len(shown) > 1 or is_rgb
+    if not colored:
+        if not shown:
+            return np.zeros((height, width), np.uint8)
+        display = displays[shown[0]]
+        levels = _to_8_bit(raw[shown[0]], display)
+        table = shown_table(display, shown[0], alone=True)
+        if table is TABLES[GREY]:
+            return levels
+        if (table == table[:, :1]).all():
+            return table[:, 0][levels]
+        return np.take(table, levels, axis=0)
+    result = np.zeros((height, width, 3), np.uint8)
     for channel in shown:
-        grey = _to_8_bit(raw[channel], *ranges[channel])
-        _add_colored(colored, grey, CHANNEL_COLORS[channel % len(CHANNEL_COLORS)])
-    return colored
+        if is_rgb:
+            result[..., channel] = _to_8_bit(raw[channel], displays[0])
+        else:
+            levels = _to_8_bit(raw[channel], displays[channel])
+            _add_colored(result, levels, shown_table(displays[channel], channel, alone=False))
+    return result
 
 
-def _to_8_bit(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Map `low`…`high` of `values` `(Y, X)` to 0…255; outside is clipped, NaN is 0."""
+def _to_8_bit(values: NDArray[Any], display: ChannelDisplay) -> NDArray[np.uint8]:
+    """Levels 0…255 of `values` `(Y, X)`; what is outside the range is clipped, NaN is 0."""
     table = None
     if values.dtype.itemsize <= 2 and values.dtype.kind in "iub":
         # Few enough values for a table of all of them. Signed ones are indexed by their bits.
         every = np.arange(256**values.dtype.itemsize).astype(f"u{values.dtype.itemsize}")
-        table = _scale(every.view(values.dtype), low, high)
+        table = _scale(every.view(values.dtype), display)
         values = values.view(every.dtype)
     result = np.empty(values.shape, np.uint8)
     # A few rows at a time stay in the processor's cache, and need little memory besides.
@@ -224,33 +245,41 @@ def _to_8_bit(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8
     for y in range(0, len(values), rows):
         part, target = values[y : y + rows], result[y : y + rows]
         if table is None:
-            target[:] = _scale(part, low, high)
+            target[:] = _scale(part, display)
         else:
             np.take(table, part, out=target, mode="clip")
     return result
 
 
-def _scale(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+def _scale(values: NDArray[Any], display: ChannelDisplay) -> NDArray[np.uint8]:
+    low, high = display.low, display.high
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = values.astype(np.float32)
         scaled -= np.float32(low)
         scaled *= np.float32(255 / (high - low) if high > low else 1.0)
-        scaled += np.float32(0.5)
+    if display.gamma != 1:
+        np.clip(scaled, 0, 255, out=scaled)  # NaN stays
+        scaled /= 255
+        scaled **= np.float32(display.gamma)
+        scaled *= 255
+    scaled += np.float32(0.5)
     np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
-def _add_colored(target: NDArray[np.uint8], grey: NDArray[np.uint8], color: str) -> None:
-    """Add `grey` `(Y, X)` in `color` to `target` `(Y, X, 3)` in place, saturating at 255."""
-    rows = max(1, _CHUNK // max(1, grey.shape[1]))
+def _add_colored(
+    target: NDArray[np.uint8], levels: NDArray[np.uint8], table: NDArray[np.uint8]
+) -> None:
+    """Add the colours `table` `(256, 3)` of `levels` `(Y, X)` to `target` `(Y, X, 3)` in place,
+    saturating at 255."""
+    rows = max(1, _CHUNK // max(1, levels.shape[1]))
     for component in range(3):
-        weight = int(color[1 + 2 * component : 3 + 2 * component], 16) / 255
-        if weight == 0:
+        column = table[:, component].astype(np.uint16)
+        if not column.any():
             continue
-        table = (np.arange(256) * weight + 0.5).astype(np.uint16)
-        for y in range(0, len(grey), rows):
+        for y in range(0, len(levels), rows):
             part = target[y : y + rows, :, component]
-            total = np.take(table, grey[y : y + rows])
+            total = np.take(column, levels[y : y + rows])
             total += part
             part[:] = np.minimum(total, 255, out=total)
 

@@ -5,38 +5,55 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Slot
-from PySide6.QtGui import QCloseEvent, QKeyEvent
+from PySide6.QtGui import QAction, QCloseEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QVBoxLayout, QWidget
 
 from app import assets, commands, errors, theme
 from app.collector import Collector
+from app.contrast_desk import ContrastDesk
 from app.dialogs import CommandPalette, ShortcutSheet
-from app.document import Document
+from app.display import swatches
+from app.document import FIRST_CELL_CLASS, Document, Tool
 from app.engine import Engine
 from app.exporting import Exporting
 from app.files import Files
-from app.loader import CHANNEL_COLORS
+from app.habits import Habits
+from app.history_desk import HistoryDesk
 from app.memory import Memory
 from app.messages import Message, MessageBar, ProgressStrip
+from app.minimap import Minimap
 from app.object_count import ObjectCounter
+from app.orthogonal import OrthogonalDesk
 from app.panels.brush import BrushPanel
 from app.panels.classes import ClassesPanel
+from app.panels.contrast import ContrastPanel
+from app.panels.history import HistoryPanel, edit_name
 from app.panels.navigator import NavigatorPanel
+from app.panels.orthogonal import OrthogonalPanel
 from app.panels.prediction import PredictionPanel
 from app.panels.training import TrainingPanel
+from app.playing import Player
+from app.preferences import PreferencesDialog
+from app.regions import Regions
 from app.saver import Saver
 from app.saving_desk import SavingDesk
 from app.settings import Settings
-from app.status_bar import StatusBar
+from app.status_bar import StatusBar, label_text
 from app.tool_commands import ToolCommands
 from app.training_desk import TrainingDesk
 from app.viewport import Viewport
 from unet_core.annotation import ClassInfo
 from unet_core.export import DEFAULT_MIN_SIZE
 from unet_core.tiling import Rect
+
+SWITCHES = (("apart", "Cells apart"), ("keep_others", "Keep others"), ("smooth", "Smooth"))
+"""Commands that the brush panel shows, under shorter names."""
+
+SMOOTHING = 12.0
+"""How far strokes are smoothed, in screen pixels."""
 
 
 class MainWindow(QMainWindow):
@@ -56,9 +73,11 @@ class MainWindow(QMainWindow):
         self.strip = ProgressStrip()
         self.navigator = NavigatorPanel()
         self.classes = ClassesPanel()
-        self.brush = BrushPanel()
         self.training = TrainingPanel()
         self.prediction = PredictionPanel()
+        self.contrast = ContrastPanel()
+        self.history = HistoryPanel()
+        self.sides = OrthogonalPanel()
         self.status = StatusBar(self.strip)
         self.files = Files(
             self,
@@ -72,8 +91,15 @@ class MainWindow(QMainWindow):
         self.saving = SavingDesk(self.files, self.status, self.messages, self)
         self.counter = ObjectCounter(self.viewport.prediction_layer, self)
         self.tools = ToolCommands(self.document, self)
-        self.actions_by_id = commands.build_actions(self)
+        self.actions_by_id = commands.build_actions(self, self.viewport)
+        self.brush = BrushPanel([(self.actions_by_id[name], text) for name, text in SWITCHES])
+        self.habits = Habits(self.actions_by_id, self.viewport, self.settings, self)
         self.desk = TrainingDesk(self.document, self.engine, self.training, self)
+        self.contrast_desk = ContrastDesk(self.document, self.viewport, self.contrast, self)
+        self.history_desk = HistoryDesk(self.document, self.history, self)
+        self.minimap = Minimap(self.viewport)
+        self.player = Player(self.document, self.viewport, self)
+        self.orthogonal = OrthogonalDesk(self.document, self.viewport, self.sides, self)
         self.exporting = Exporting(
             self,
             self.document,
@@ -92,6 +118,7 @@ class MainWindow(QMainWindow):
             self.files,
             self.settings,
         )
+        self.regions = Regions(self.document, self.viewport.prediction_layer, self)
         self._known_classes: tuple[ClassInfo, ...] = ()
         self._leaving = False
         self._running = 0
@@ -100,7 +127,9 @@ class MainWindow(QMainWindow):
         self._connect()
         for name in ("live", "show_annotation", "show_prediction", "show_image"):
             self.actions_by_id[name].setChecked(True)
+        self.actions_by_id["minimap"].setChecked(self.settings.minimap)
         self.memory.restore_settings()
+        self.habits.restore()
         self._update_all()
 
     def _lay_out(self) -> None:
@@ -115,6 +144,10 @@ class MainWindow(QMainWindow):
         self.setStatusBar(self.status)
         for panel in (self.classes, self.brush, self.training, self.prediction):
             self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, panel)
+        # On the other side: the right one is full on a small screen.
+        for side in (self.contrast, self.history, self.sides):
+            self.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, side)
+            side.hide()
         self._apply_theme()
         self.viewport.setFocus()
 
@@ -132,12 +165,20 @@ class MainWindow(QMainWindow):
             "quit": self.close,
             "undo": document.undo,
             "redo": document.redo,
+            "preferences": self._show_preferences,
             "fit": viewport.fit,
             "zoom_actual": viewport.zoom_actual,
+            "auto_contrast": self.contrast_desk.auto_visible,
             "train": self.desk.train,
             "stop": self.desk.stop,
             "palette": self._show_palette,
             "shortcuts": self._show_shortcuts,
+            "new_object": document.begin_object,
+            "interpolate": self.regions.interpolate,
+            "next_place": self.regions.next_place,
+            "previous_place": self.regions.previous_place,
+            "accept_all": self.regions.accept_all,
+            "label_style": viewport.next_label_style,
             "class_foreground": self.tools.use_foreground,
             "class_background": self.tools.use_background,
             "class_swap": self.tools.swap_class,
@@ -168,13 +209,42 @@ class MainWindow(QMainWindow):
         for n in range(1, 10):
             actions[f"channel_{n}"].setData(n - 1)
             actions[f"channel_{n}"].triggered.connect(self.tools.toggle_channel)
-        for name in ("brush", "eraser", "pick", "pan"):
+        for name in get_args(Tool):
             actions[name].setData(name)
             actions[name].triggered.connect(self.tools.choose_tool)
         for name in ("annotation", "prediction", "image"):
             actions[f"show_{name}"].toggled.connect(self._show_layers)
             actions[f"show_{name}"].triggered.connect(self.tools.peek)
+            actions[f"show_{name}"].toggled.connect(self.orthogonal.show_labels)
+        actions["label_style"].triggered.connect(self.orthogonal.show_labels)
+        for name, at_cursor in (
+            ("cut_here", self.orthogonal.cut_at),
+            ("accept", self.regions.accept),
+            ("delete_object", self.regions.delete),
+        ):
+            actions[name].setData(at_cursor)
+            actions[name].triggered.connect(self._do_at_cursor)
+        for name in ("heat", "uncertainty", "prediction_outline"):
+            actions[name].setData(name.removeprefix("prediction_"))
+            actions[name].triggered.connect(self._choose_prediction_style)
+        for name in ("apart", "keep_others", "lock_class", "show_class", "smooth", "pressure"):
+            actions[name].triggered.connect(self._choose_options)
         actions["live"].toggled.connect(self._set_live)
+        actions["contrast"].toggled.connect(self.contrast.setVisible)
+        self.contrast.toggleViewAction().toggled.connect(actions["contrast"].setChecked)
+        actions["orthogonal"].toggled.connect(self.sides.setVisible)
+        self.sides.toggleViewAction().toggled.connect(actions["orthogonal"].setChecked)
+        self.sides.visibilityChanged.connect(self.orthogonal.set_seen)
+        self.sides.xz_chosen.connect(self.orthogonal.choose_xz)
+        self.sides.yz_chosen.connect(self.orthogonal.choose_yz)
+        actions["minimap"].toggled.connect(self._set_minimap)
+        actions["play"].triggered.connect(self.player.set_playing)
+        self.player.playing_changed.connect(actions["play"].setChecked)
+        self.navigator.play.setDefaultAction(actions["play"])
+        self.navigator.rate_chosen.connect(self.player.set_rate)
+        self.navigator.rate.lineEdit().returnPressed.connect(viewport.setFocus)
+        actions["history"].toggled.connect(self.history.setVisible)
+        self.history.toggleViewAction().toggled.connect(actions["history"].setChecked)
         # Panels
         self.navigator.z_chosen.connect(self.tools.choose_z)
         self.navigator.t_chosen.connect(self.tools.choose_t)
@@ -183,6 +253,9 @@ class MainWindow(QMainWindow):
         self.classes.rename_requested.connect(document.rename_class)
         self.classes.recolor_requested.connect(document.recolor_class)
         self.classes.add_requested.connect(self.tools.add_class)
+        self.classes.delete_requested.connect(self.regions.delete_class)
+        self.classes.hide_requested.connect(document.set_hidden)
+        self.classes.lock_requested.connect(document.set_locked)
         self.brush.diameter_chosen.connect(document.set_brush_diameter)
         self.brush.spin.lineEdit().returnPressed.connect(viewport.setFocus)
         self.training.train_requested.connect(self.desk.train)
@@ -191,29 +264,51 @@ class MainWindow(QMainWindow):
         self.prediction.live_toggled.connect(actions["live"].setChecked)
         self.prediction.threshold_chosen.connect(self._set_threshold)
         self.prediction.opacity_chosen.connect(self._set_opacity)
+        self.contrast.display_chosen.connect(document.set_display)
+        self.contrast.auto_requested.connect(self.contrast_desk.auto)
+        self.contrast.reset_requested.connect(self.contrast_desk.reset)
+        for box in (self.contrast.low, self.contrast.high):
+            box.lineEdit().returnPressed.connect(viewport.setFocus)
         self.strip.cancel_requested.connect(engine.stop)
         self.strip.cancel_requested.connect(self.files.cancel)
         # Document
         document.stack_changed.connect(self._update_all)
         document.stack_changed.connect(self.desk.another_image)
+        document.stack_changed.connect(self.contrast_desk.another_image)
+        document.stack_changed.connect(self.orthogonal.another_image)
+        document.stack_changed.connect(self.minimap.show_plane)
         document.plane_changed.connect(self._update_plane)
+        document.plane_changed.connect(self.orthogonal.plane_changed)
         document.plane_changed.connect(self.memory.view_changed)
         document.edited.connect(saver.record)
         document.edited.connect(self.memory.view_changed)
         document.undone.connect(saver.record_undo)
         document.redone.connect(saver.record_redo)
         document.history_changed.connect(self._update_commands)
+        document.history_changed.connect(self.orthogonal.refresh)
+        document.classes_changed.connect(self.orthogonal.show_labels)
+        document.options_changed.connect(self.orthogonal.show_labels)
+        document.channels_changed.connect(self.orthogonal.refresh)
         document.counts_changed.connect(self._update_counts)
         document.counts_changed.connect(self.desk.labels_changed)
         document.classes_changed.connect(self._update_classes)
         document.tool_changed.connect(self._update_tool)
+        document.options_changed.connect(self._update_options)
         document.channels_changed.connect(self._update_channels)
+        document.channels_changed.connect(self.contrast_desk.show_displays)
+        document.channels_changed.connect(self.memory.view_changed)
         # Viewport
         viewport.view_changed.connect(self._view_moved)
         viewport.hover.connect(self._show_pixel)
         viewport.files_dropped.connect(self.files.open_first)
+        viewport.view_changed.connect(self.minimap.follow_view)
+        viewport.plane_shown.connect(self.minimap.show_plane)
+        viewport.plane_failed.connect(self.minimap.show_plane)
         viewport.plane_shown.connect(self._count)
+        viewport.plane_shown.connect(self.contrast_desk.plane_shown)
         viewport.plane_failed.connect(self.messages.show_error)
+        viewport.fill_asked.connect(self.regions.fill)
+        viewport.sketched.connect(self.regions.carry_out)
         # Engine
         engine.tiles_ready.connect(self._take_tiles)
         engine.predictions_stale.connect(viewport.mark_prediction_stale)
@@ -245,8 +340,14 @@ class MainWindow(QMainWindow):
         self.files.opened.connect(self._opened)
         self.files.finished.connect(self._part_finished)
         # The rest
+        self.habits.changed.connect(self._show_habits)
+        self.regions.told.connect(self._tell)
+        self.regions.place_found.connect(viewport.centre_on)
+        self.regions.asked.connect(self._ask)
         self.desk.reason_changed.connect(self._update_commands)
         self.counter.counted.connect(self.prediction.set_objects)
+        self.counter.finished.connect(self._part_finished)
+        self.orthogonal.finished.connect(self._part_finished)
 
     # --- what the document says ------------------------------------------------------------------
 
@@ -258,10 +359,7 @@ class MainWindow(QMainWindow):
         self.training.reset()
         self.navigator.set_size(*(stack.shape[:2] if stack is not None else (1, 1)))
         names = stack.channel_names if stack is not None else ()
-        colors = [CHANNEL_COLORS[i % len(CHANNEL_COLORS)] for i in range(len(names))]
-        if stack is not None and stack.is_rgb:
-            colors = ["#ff0000", "#00a000", "#0060ff"]
-        self.navigator.set_channels(names, colors, self.document.visible_channels)
+        self.navigator.set_channels(names, self._channel_colors(), self.document.visible_channels)
         self._update_channels()
         self._update_plane()
         self._update_classes()
@@ -269,14 +367,19 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _update_plane(self) -> None:
+        # The engine hears of it when the plane is on the screen: reading it comes first.
         self.navigator.set_plane(*self.document.plane)
-        if self.document.stack is not None:
-            self.engine.set_view(self.document.plane, self.viewport.visible_rect())
+
+    def _channel_colors(self) -> list[str]:
+        stack = self.document.stack
+        is_rgb = stack is not None and stack.is_rgb
+        return swatches(self.document.displays, is_rgb=is_rgb)
 
     @Slot()
     def _update_channels(self) -> None:
         visible = self.document.visible_channels
         self.navigator.show_channels(visible)
+        self.navigator.show_colors(self._channel_colors())
         for n in range(1, 10):
             self.actions_by_id[f"channel_{n}"].setChecked(n <= len(visible) and visible[n - 1])
 
@@ -292,16 +395,61 @@ class MainWindow(QMainWindow):
             self.engine.set_classes(classes)
             self.saver.put_classes(classes)
         self._update_counts()
+        self._update_options()
 
     @Slot()
     def _update_counts(self) -> None:
-        self.classes.set_counts(self.document.annotation.counts())
+        annotation = self.document.annotation
+        self._show_pixel(self.viewport.hovered)
+        self.classes.set_counts(annotation.counts(), annotation.object_counts())
         self.desk.update_reason()
 
     @Slot()
     def _update_tool(self) -> None:
         self.brush.set_diameter(self.document.brush_diameter)
         self.actions_by_id[self.document.tool].setChecked(True)
+
+    @Slot()
+    def _update_options(self) -> None:
+        document, actions = self.document, self.actions_by_id
+        actions["apart"].setChecked(document.apart)
+        actions["keep_others"].setChecked(document.keep_others)
+        actions["lock_class"].setChecked(document.active_class in document.locked)
+        actions["show_class"].setChecked(document.active_class not in document.hidden)
+        self.classes.set_switches(document.hidden, document.locked)
+        actions["smooth"].setChecked(document.smoothing > 0)
+
+    @Slot()
+    def _choose_options(self) -> None:
+        """One of the checkable commands about strokes was chosen."""
+        document, actions = self.document, self.actions_by_id
+        names = ("apart", "keep_others", "lock_class", "show_class", "smooth", "pressure")
+        # All of them first: the document's answer to one sets the others back.
+        apart, keep_others, locked, shows, smooth, pressure = (
+            actions[n].isChecked() for n in names
+        )
+        document.set_option("apart", apart)
+        document.set_option("keep_others", keep_others)
+        document.set_locked(document.active_class, locked)
+        document.set_hidden(document.active_class, not shows)
+        document.set_smoothing(SMOOTHING if smooth else 0)
+        self.viewport.pressure_sizes = pressure
+
+    @Slot()
+    def _do_at_cursor(self) -> None:
+        """Call the action's function with the image point under the cursor, if there is one."""
+        pixel = self.viewport.hovered
+        if pixel is not None:
+            cast(QAction, self.sender()).data()(pixel[0] + 0.5, pixel[1] + 0.5)
+
+    @Slot()
+    def _choose_prediction_style(self) -> None:
+        """Switch to the action's style, or back to areas."""
+        chosen = cast(QAction, self.sender())
+        for name in ("heat", "uncertainty", "prediction_outline"):
+            action = self.actions_by_id[name]
+            action.setChecked(action is chosen and chosen.isChecked())
+        self.viewport.set_prediction_style(chosen.data() if chosen.isChecked() else "fill")
 
     @Slot()
     def _update_commands(self) -> None:
@@ -314,6 +462,7 @@ class MainWindow(QMainWindow):
             "redo": self.document.history.can_redo,
             "z": stack is not None and stack.shape[1] > 1,
             "t": stack is not None and stack.shape[0] > 1,
+            "planes": stack is not None and stack.shape[0] * stack.shape[1] > 1,
             "train": reason is None,
             "busy": self.engine.busy in ("training", "exporting") or self.desk.learning,
         }
@@ -321,8 +470,15 @@ class MainWindow(QMainWindow):
             there[f"class_{n}"] = stack is not None and n <= len(self.document.classes)
             there[f"channel_{n}"] = stack is not None and n <= len(self.document.visible_channels)
         for command in commands.COMMANDS:
-            if not command.later:
-                self.actions_by_id[command.id].setEnabled(there[command.needs])
+            self.actions_by_id[command.id].setEnabled(there[command.needs])
+        history = self.document.history
+        for name, text, step in (
+            ("undo", "Undo", history.position - 1),
+            ("redo", "Redo", history.position),
+        ):
+            if there[name]:
+                text = f"{text} {edit_name(history.step(step).kind).lower()}"
+            self.actions_by_id[name].setText(text)
         self.training.set_reason(reason)
 
     # --- what the viewport says ------------------------------------------------------------------
@@ -340,9 +496,17 @@ class MainWindow(QMainWindow):
             self.status.show_pixel(None)
             return
         y, x = pixel
-        value = int(self.document.annotation.read(shown.plane, Rect(y, x, 1, 1))[0, 0])
-        name = self.document.classes[value - 1].name if value else "unlabelled"
-        self.status.show_pixel(pixel, stack.pixel_size, shown.raw[:, y, x], name)
+        classes, predicted = self.document.classes, self.viewport.prediction_layer
+        value, number = self.document.annotation.label_at(shown.plane, y, x)
+        name = classes[value - 1].name if value else "unlabelled"
+        seen: dict[str, float] = {}
+        if predicted.plane == shown.plane:
+            maps = predicted.read(Rect(y, x, 1, 1))[:, 0, 0]
+            cells = [info.name for info in classes[FIRST_CELL_CLASS - 1 :]]
+            seen = {cell: int(p) / 255 for cell, p in zip(cells, maps, strict=False)}
+        self.status.show_pixel(
+            pixel, stack.pixel_size, shown.raw[:, y, x], label_text(name, number), seen
+        )
 
     @Slot()
     def _count(self) -> None:
@@ -359,6 +523,11 @@ class MainWindow(QMainWindow):
         self.viewport.set_opacity(percent / 100)
         self.memory.view_changed()
 
+    @Slot(bool)
+    def _set_minimap(self, wanted: bool) -> None:
+        self.minimap.set_wanted(wanted)
+        self.settings.minimap = wanted
+
     @Slot()
     def _show_layers(self) -> None:
         actions = self.actions_by_id
@@ -371,6 +540,7 @@ class MainWindow(QMainWindow):
     @Slot()
     def _take_tiles(self) -> None:
         self.viewport.put_tiles(self.engine.take_tiles())
+        self._show_pixel(self.viewport.hovered)
         self._count()
 
     @Slot()
@@ -385,6 +555,10 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _tell(self, sentence: str) -> None:
         self.messages.show_message(Message(sentence, "offer"))
+
+    @Slot(str, str, object)
+    def _ask(self, question: str, button: str, do: Callable[[], object]) -> None:
+        self.messages.show_message(Message(question, "offer", actions=((button, do),)))
 
     @Slot(bool)
     def _set_live(self, live: bool) -> None:
@@ -420,7 +594,27 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _show_shortcuts(self) -> None:
-        ShortcutSheet(self).show()
+        ShortcutSheet(self.habits.sheet(), self).show()
+
+    @Slot()
+    def _show_preferences(self) -> None:
+        dialog = self.findChild(PreferencesDialog)
+        if dialog is None:
+            dialog = PreferencesDialog(self.habits, self.actions_by_id, self)
+        dialog.show()
+        dialog.activateWindow()
+
+    @Slot()
+    def _show_habits(self) -> None:
+        """Name the keys in force wherever the window does."""
+        actions = self.actions_by_id
+        self.prediction.live.setToolTip(actions["live"].toolTip())
+        sizes = [commands.shown_keys(actions[f"brush_{way}"]) for way in ("smaller", "larger")]
+        for widget in (self.brush.spin, self.brush.slider):
+            widget.setToolTip(f"Diameter of brush and eraser ({' and '.join(sizes)}, Shift+wheel)")
+        self.classes.show_keys([commands.shown_keys(actions[f"class_{n}"]) for n in range(1, 10)])
+        for sheet in self.findChildren(ShortcutSheet):
+            sheet.set_sheet(self.habits.sheet())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -451,13 +645,12 @@ class MainWindow(QMainWindow):
             self.memory.keep_settings()
             self.document.end_stroke()
             self.memory.write_view()
-            self.counter.cancel()
             self.setEnabled(False)
             engine_busy = self.engine.shutdown()
             files_busy = self.files.shutdown()
-            self._running = engine_busy + files_busy + (self.counter.job is not None)
-            if self.counter.job is not None:
-                self.counter.job.finished.connect(self._part_finished)
+            self.player.stop()
+            cutting = self.orthogonal.shutdown()
+            self._running = engine_busy + files_busy + cutting + self.counter.shutdown()
             if not self._running:
                 self.saver.shutdown()
         if not self._saver_done:

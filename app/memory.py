@@ -7,6 +7,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QMainWindow
 
+from app.display import remembered, restored
 from app.document import Document
 from app.files import Files
 from app.panels.prediction import LEVELS, PredictionPanel
@@ -62,6 +63,7 @@ class Memory(QObject):
             "threshold": self._prediction.threshold.value(),
             "opacity": self._prediction.opacity.value(),
             "class": self._document.active_class,
+            "channels": remembered(self._document.displays),
         }
         for name, value in now.items():
             if self._known.get(name) != value:
@@ -87,6 +89,8 @@ class Memory(QObject):
                 slider.setValue(value)
         if type(value := state.get("class")) is int:
             self._document.set_active_class(value)
+        displays = self._document.displays
+        self._document.set_displays(restored(state.get("channels"), displays))
 
     def restore_settings(self) -> None:
         """Bring the window and the tools back as they were at the last end."""

@@ -163,8 +163,8 @@ class MessageBar(QFrame):
             self._actions.addWidget(button)
             button.show()  # now, not in the next turn of the event loop: it takes room
         self._restyle()
-        self._place()
         self.show()
+        self._place()  # only what shows knows the height that its words need
         self.raise_()
         QAccessible.updateAccessibility(QAccessibleEvent(self._sentence, QAccessible.Event.Alert))
 

@@ -22,6 +22,8 @@ class ObjectCounter(QObject):
 
     counted = Signal(object)
     """The number of objects, an int; None where nothing has been predicted."""
+    finished = Signal()
+    """After `shutdown`: the last count has ended."""
 
     def __init__(self, layer: PredictionLayer, parent: QObject) -> None:
         super().__init__(parent)
@@ -29,6 +31,7 @@ class ObjectCounter(QObject):
         self._area = Rect(0, 0, 0, 0)
         self._job: Job | None = None
         self._again = False
+        self._closing = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
@@ -43,13 +46,15 @@ class ObjectCounter(QObject):
         """Count soon: the prediction, the threshold or the plane has changed."""
         whole = plane.height * plane.width <= WHOLE_PLANE
         self._area = plane if whole else view
-        if not self._timer.isActive():
+        if not self._timer.isActive() and not self._closing:
             self._timer.start()
 
-    def cancel(self) -> None:
-        """Ask for nothing any more: the window closes."""
+    def shutdown(self) -> bool:
+        """Count nothing any more. True while a count still runs; then `finished` will come."""
+        self._closing = True
         self._timer.stop()
         self._again = False
+        return self._job is not None
 
     @Slot()
     def _start(self) -> None:
@@ -71,7 +76,10 @@ class ObjectCounter(QObject):
         if self._job is not None:
             self._job.deleteLater()
         self._job = None
-        if self._again:
+        if self._closing:
+            # Not the job's own signal: that may be on its way before anyone listens to it.
+            self.finished.emit()
+        elif self._again:
             self._again = False
             self._start()
 

@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import QPointF, QRect, QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QRegion
+from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import (
+    QColor,
+    QFontMetricsF,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPolygonF,
+    QRegion,
+)
 
 DARK = QColor(0, 0, 0, 150)
 LIGHT = QColor(255, 255, 255)
@@ -72,6 +80,58 @@ def paint_brush(painter: QPainter, centre: QPointF, radius: float) -> None:
                     centre + QPointF(dx * inner, dy * inner),
                     centre + QPointF(dx * _CROSS, dy * _CROSS),
                 )
+    painter.restore()
+
+
+def paint_cross_lines(painter: QPainter, area: QRectF, point: QPointF) -> None:
+    """Lines through `point` from edge to edge of `area`, which leave the point itself free."""
+    x, y, free = point.x(), point.y(), _CROSS
+    lines = [
+        QLineF(area.left(), y, x - free, y),
+        QLineF(x + free, y, area.right(), y),
+        QLineF(x, area.top(), x, y - free),
+        QLineF(x, y + free, x, area.bottom()),
+    ]
+    painter.save()
+    painter.setClipRect(area, Qt.ClipOperation.IntersectClip)
+    for color, width, opacity in ((DARK, 3.0, 0.5), (LIGHT, 1.0, 0.6)):
+        painter.setOpacity(opacity)
+        painter.setPen(QPen(color, width))
+        # A line that begins beyond the point would be drawn backwards, over it.
+        painter.drawLines([line for line in lines if line.dx() > 0 or line.dy() > 0])
+    painter.restore()
+
+
+def paint_sketch(
+    painter: QPainter, points: list[QPointF], cursor: QPointF | None, tool: str, color: str
+) -> None:
+    """What is being drawn: a polygon of corners, a line, or a box between its first and last point.
+
+    Points and cursor are in logical pixels of the widget.
+    """
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    shape = QPainterPath()
+    if tool == "complete":
+        shape.addRect(QRectF(points[0], points[-1]).normalized())
+    else:
+        shape.addPolygon(QPolygonF(points))
+        if tool == "polygon" and cursor is not None:
+            shape.lineTo(cursor)
+    if tool in ("polygon", "complete"):
+        area = QColor(color)
+        area.setAlpha(60)
+        painter.fillPath(shape, area)
+    for shade, width in ((DARK, 3.0), (LIGHT, 1.0)):
+        pen = QPen(shade, width)
+        if shade is LIGHT and tool == "complete":
+            pen.setStyle(Qt.PenStyle.DashLine)
+        painter.setPen(pen)
+        painter.drawPath(shape)
+    if tool == "polygon":
+        painter.setBrush(LIGHT)
+        painter.setPen(QPen(DARK, 1.0))
+        painter.drawEllipse(points[0], 4, 4)
     painter.restore()
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar, get_args
 
 from PySide6.QtCore import QByteArray, QSettings
 
+from app.presets import PRESETS
+from app.viewport import RightDrag, Wheel
 from unet_core.places import settings_dir
+
+_Word = TypeVar("_Word", bound=str)
 
 
 class Settings:
@@ -30,6 +36,13 @@ class Settings:
     def _bytes(self, key: str) -> QByteArray:
         value = self._store.value(key)
         return value if isinstance(value, QByteArray) else QByteArray()
+
+    def _word(self, key: str, words: Iterable[_Word], default: _Word) -> _Word:
+        value = self._store.value(key, default)
+        return next((word for word in words if word == value), default)
+
+    def _flag(self, key: str, default: bool) -> bool:
+        return self._word(key, ("false", "true"), str(default).lower()) == "true"
 
     @property
     def geometry(self) -> QByteArray:
@@ -84,6 +97,71 @@ class Settings:
     @opacity.setter
     def opacity(self, value: int) -> None:
         self._store.setValue("prediction/opacity", value)
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset of keys and mouse habits, one of PRESETS."""
+        return self._word("habits/preset", PRESETS, "Limn")
+
+    @preset.setter
+    def preset(self, value: str) -> None:
+        self._store.setValue("habits/preset", value)
+
+    @property
+    def right_drag(self) -> RightDrag:
+        """What dragging with the right button does; at first what the preset says."""
+        words: tuple[RightDrag, ...] = get_args(RightDrag)
+        return self._word("habits/right_drag", words, PRESETS[self.preset].right_drag)
+
+    @right_drag.setter
+    def right_drag(self, value: RightDrag) -> None:
+        self._store.setValue("habits/right_drag", value)
+
+    @property
+    def wheel(self) -> Wheel:
+        """What the wheel alone does; at first what the preset says."""
+        words: tuple[Wheel, ...] = get_args(Wheel)
+        return self._word("habits/wheel", words, PRESETS[self.preset].wheel)
+
+    @wheel.setter
+    def wheel(self, value: Wheel) -> None:
+        self._store.setValue("habits/wheel", value)
+
+    @property
+    def shift_erases(self) -> bool:
+        """Whether Shift makes the brush an eraser; at first what the preset says."""
+        return self._flag("habits/shift_erases", PRESETS[self.preset].shift_erases)
+
+    @shift_erases.setter
+    def shift_erases(self, value: bool) -> None:
+        self._store.setValue("habits/shift_erases", str(value).lower())
+
+    @property
+    def smooth(self) -> bool:
+        """Whether strokes are smoothed."""
+        return self._flag("brush/smooth", False)
+
+    @smooth.setter
+    def smooth(self, value: bool) -> None:
+        self._store.setValue("brush/smooth", str(value).lower())
+
+    @property
+    def pressure(self) -> bool:
+        """Whether the pressure of a pen sizes the brush."""
+        return self._flag("brush/pressure", False)
+
+    @pressure.setter
+    def pressure(self, value: bool) -> None:
+        self._store.setValue("brush/pressure", str(value).lower())
+
+    @property
+    def minimap(self) -> bool:
+        """Whether the minimap shows while the image is larger than the view."""
+        return self._flag("view/minimap", True)
+
+    @minimap.setter
+    def minimap(self, value: bool) -> None:
+        self._store.setValue("view/minimap", str(value).lower())
 
     def flush(self) -> None:
         """Write to the disk now."""

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStatusBar, QWidget
 
 
+class _Line(QLabel):
+    """Text that is cut off with an ellipsis, rather than make the window wider than the screen."""
+
+    def __init__(self, name: str, accessible: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setAccessibleName(accessible)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        end = Qt.TextElideMode.ElideRight
+        text = self.fontMetrics().elidedText(self.text(), end, self.width() - 4)
+        painter = QPainter(self)
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, text)
+
+
 class StatusBar(QStatusBar):
-    """Left: position, intensities, class; `strip`, which shows what runs. Right: zoom, and what is
-    saved."""
+    """Left: position, intensities, label, prediction; `strip`, which shows what runs. Right: zoom,
+    and what is saved."""
 
     def __init__(self, strip: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -20,18 +38,18 @@ class StatusBar(QStatusBar):
         self.setContentsMargins(6, 0, 6, 0)
         self.problem = ""
         """Why something could not be saved; empty where all is well."""
-        self.position = _label("statusPosition", "Position of the cursor")
-        self.intensities = _label("statusIntensity", "Intensity under the cursor")
-        self.class_name = _label("statusClass", "Class under the cursor")
+        self.position = _Line("statusPosition", "Position of the cursor")
+        self.intensities = _Line("statusIntensity", "Intensity under the cursor")
+        self.class_name = _Line("statusClass", "Class and cell under the cursor")
+        self.probability = _Line("statusProbability", "Prediction under the cursor")
+        self._pixel = (self.position, self.intensities, self.class_name, self.probability)
         self.zoom = _label("statusZoom", "Zoom")
         self.saved = _label("savedLabel", "What is saved")
-        # Long texts are cut off rather than make the window wider than the screen.
-        for label in (self.position, self.intensities, self.class_name):
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.addWidget(self.position, 4)
         self.addWidget(self.intensities, 4)
-        self.addWidget(self.class_name, 2)
-        self.addWidget(strip, 10)
+        self.addWidget(self.class_name, 3)
+        self.addWidget(self.probability, 3)
+        self.addWidget(strip, 8)
         # The line is as high without the strip: its coming must not move the image.
         self.setMinimumHeight(strip.sizeHint().height() + 4)
         self.addPermanentWidget(self.zoom)
@@ -42,13 +60,15 @@ class StatusBar(QStatusBar):
         pixel: tuple[int, int] | None,
         pixel_size: tuple[float, float, float] | None = None,
         values: NDArray[np.generic] | None = None,
-        class_name: str = "",
+        label: str = "",
+        predicted: Mapping[str, float] | None = None,
     ) -> None:
         """Show pixel (y, x), its place in µm where the size (z, y, x) is known, its intensities
-        (C,) and its class. None: the cursor is elsewhere."""
+        (C,), its label and the predicted probability, 0 to 1, of each class. None: the cursor is
+        elsewhere."""
         if pixel is None:
-            for label in (self.position, self.intensities, self.class_name):
-                label.clear()
+            for part in self._pixel:
+                part.clear()
             return
         y, x = pixel
         place = f"x {x}, y {y} px"
@@ -57,7 +77,9 @@ class StatusBar(QStatusBar):
             place += f" · {_short(across)}, {_short(down)} µm"
         self.position.setText(place)
         self.intensities.setText("" if values is None else intensity_text(values.tolist()))
-        self.class_name.setText(class_name)
+        self.class_name.setText(label)
+        self.class_name.setToolTip(label)
+        self.probability.setText(probability_text(predicted or {}))
 
     def show_zoom(self, zoom: float) -> None:
         """Show the zoom; 1.0 is one image pixel on one screen pixel."""
@@ -98,6 +120,21 @@ def intensity_text(values: Sequence[float]) -> str:
     if len(shown) > 8:
         shown = [*shown[:8], "…"]
     return f"Intensit{'y' if len(values) == 1 else 'ies'} {', '.join(shown)}"
+
+
+def label_text(name: str, number: int) -> str:
+    """Return "cell, no. 12" or "background": a class, and which cell of it if it has a number."""
+    return f"{name}, no. {number}" if number else name
+
+
+def probability_text(predicted: Mapping[str, float]) -> str:
+    """Return "Predicted: cell 0.87, debris 0.10", the likeliest first.
+
+    Empty where nothing reaches a hundredth: nothing was predicted there, or nothing was found.
+    """
+    found = sorted(predicted.items(), key=lambda item: -item[1])
+    shown = [f"{name} {probability:.2f}" for name, probability in found if probability >= 0.01]
+    return f"Predicted: {', '.join(shown)}" if shown else ""
 
 
 def _short(micrometres: float) -> str:

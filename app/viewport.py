@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
+from typing import Literal
 
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
 from PySide6.QtGui import (
@@ -17,6 +19,7 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QRegion,
+    QTabletEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QApplication, QWidget
@@ -24,12 +27,24 @@ from PySide6.QtWidgets import QApplication, QWidget
 from app import overlays
 from app.canvas import Canvas
 from app.document import Document
+from app.sketch import Sketch
+from unet_core.freehand import FreehandPath
 from unet_core.tiling import Rect
 
 WHEEL_STEP = 120
 """Qt's angle delta of one notch of a mouse wheel."""
 
 ZOOM_PER_STEP = 1.25
+
+CLOSE_REACH = 10
+"""A click this near to a polygon's first corner, in logical pixels, closes it."""
+
+SKETCHING = ("polygon", "merge", "split", "complete")
+"""Tools that draw something first, which is carried out when it is finished."""
+SKETCH_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Backspace)
+
+RightDrag = Literal["erase", "encircle", "paint"]
+Wheel = Literal["zoom", "slice"]
 
 
 class _Drag(Enum):
@@ -39,6 +54,7 @@ class _Drag(Enum):
     STROKE = auto()
     PAN = auto()
     ALT = auto()  # a click picks the class, a drag sizes the brush
+    SKETCH = auto()  # a line, polygon or box that is carried out when it is finished
 
 
 class Viewport(Canvas):
@@ -48,6 +64,10 @@ class Viewport(Canvas):
     """`(y, x)`, the image pixel under the cursor as integers, or None outside the image."""
     files_dropped = Signal(object)
     """A list of Path."""
+    fill_asked = Signal(float, float)
+    """Fill at the image point `(y, x)`."""
+    sketched = Signal(str, object)
+    """A tool ("polygon", "merge", "split", "complete") and the `(y, x)` points drawn with it."""
 
     def __init__(self, document: Document, parent: QWidget | None = None) -> None:
         super().__init__(document, parent)
@@ -66,9 +86,20 @@ class Viewport(Canvas):
         self._cursor: QPointF | None = None
         self._brush_area = QRegion()
         self._wheel_rest = 0.0
+        self._pen: FreehandPath | None = None
+        self._pressure = 1.0
+        self._sketch = Sketch()
+        self.pressure_sizes = False
+        """Whether the pressure of a pen makes the brush smaller."""
+        self.right_drag: RightDrag = "erase"
+        self.wheel: Wheel = "zoom"
+        self.shift_erases = False
+        """Whether Shift makes the brush an eraser; else Shift+click draws a straight stroke."""
 
         document.stack_changed.connect(self._end_drag)
-        document.tool_changed.connect(self._on_tool_changed)
+        document.stack_changed.connect(self.discard_sketch)
+        document.plane_changed.connect(self.discard_sketch)
+        document.tool_changed.connect(self._on_another_tool)
         self._on_tool_changed()
 
     # --- cursor ------------------------------------------------------------------------------
@@ -77,6 +108,12 @@ class Viewport(Canvas):
     def _on_tool_changed(self) -> None:
         self._update_cursor_shape()
         self._update_brush_preview()
+
+    @Slot()
+    def _on_another_tool(self) -> None:
+        if self._sketch.tool not in ("", self.document.tool):
+            self.discard_sketch()
+        self._on_tool_changed()
 
     def _on_picture_changed(self) -> None:
         self._on_tool_changed()
@@ -113,6 +150,15 @@ class Viewport(Canvas):
             self.update(before + self._brush_area)
 
     def _paint_cursor(self, painter: QPainter) -> None:
+        if self._sketch.tool:
+            points = [self.camera.to_widget(*point) for point in self._sketch.points]
+            overlays.paint_sketch(
+                painter,
+                [QPointF(x, y) for y, x in points],
+                self._cursor,
+                self._sketch.tool,
+                self.document.classes[self.document.active_class - 1].color,
+            )
         if self._cursor is not None and not self._brush_area.isEmpty():
             overlays.paint_brush(painter, self._brush_centre(), self._brush_radius())
 
@@ -123,7 +169,7 @@ class Viewport(Canvas):
             shape = Qt.CursorShape.ArrowCursor
         elif self._panning_tool():
             shape = Qt.CursorShape.OpenHandCursor
-        elif self.document.tool == "pick":
+        elif self.document.tool in ("pick", "fill", *SKETCHING):
             shape = Qt.CursorShape.CrossCursor
         elif self._brush_shown():
             shape = Qt.CursorShape.BlankCursor  # the circle is the cursor
@@ -137,13 +183,17 @@ class Viewport(Canvas):
         self._update_brush_preview()
         self._announce_hover()
 
+    @property
+    def hovered(self) -> tuple[int, int] | None:
+        """`(y, x)`, the image pixel under the cursor; None outside the image."""
+        if self._cursor is None:
+            return None
+        y, x = map(math.floor, self.widget_to_image(self._cursor))
+        outside = Rect(y, x, 1, 1).intersect(self.document.plane_rect).empty
+        return None if outside else (y, x)
+
     def _announce_hover(self) -> None:
-        pixel = None
-        if self._cursor is not None:
-            y, x = map(math.floor, self.widget_to_image(self._cursor))
-            if not Rect(y, x, 1, 1).intersect(self.document.plane_rect).empty:
-                pixel = (y, x)
-        self.hover.emit(pixel)
+        self.hover.emit(self.hovered)
 
     # --- mouse -------------------------------------------------------------------------------
 
@@ -161,25 +211,70 @@ class Viewport(Canvas):
             self._drag_brush = self.document.brush_diameter
         elif left and self.document.tool == "pick":
             self.document.pick_class(*self.widget_to_image(event.position()))
-        elif (left or button == Qt.MouseButton.RightButton) and self.paintable:
+        elif not self.paintable:
+            return
+        elif left and self.document.tool == "fill":
+            self.fill_asked.emit(*self.widget_to_image(event.position()))
+        elif left and self.document.tool in SKETCHING:
+            drag = _Drag.SKETCH
+        elif button == Qt.MouseButton.RightButton and self._sketch.tool:
+            self._change_sketch(self._sketch.drop_last)
+        elif button == Qt.MouseButton.RightButton and self.right_drag == "encircle":
+            drag = _Drag.SKETCH
+        elif left or button == Qt.MouseButton.RightButton:
             drag = _Drag.STROKE
         if drag is _Drag.NOTHING:
             return
         self._drag, self._drag_button, self._drag_from = drag, button, event.position()
         if drag is _Drag.STROKE:
-            self.document.begin_stroke(
-                *self.widget_to_image(event.position()),
-                erase=not left,
-                straight=left and bool(modifiers & Qt.KeyboardModifier.ShiftModifier),
-            )
+            self._begin_stroke(event)
+        elif drag is _Drag.SKETCH:
+            self._press_sketch(event.position(), self.document.tool if left else "polygon")
         self._on_tool_changed()
+
+    def _begin_stroke(self, event: QMouseEvent) -> None:
+        left = event.button() == Qt.MouseButton.LeftButton
+        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        erase = (shift if self.shift_erases else False) if left else self.right_drag == "erase"
+        point = self.widget_to_image(event.position())
+        self._pen = None
+        if self.document.smoothing:
+            self._pen = FreehandPath(self.document.smoothing / self.camera.zoom)
+            self._pen.to(*point)
+        self.document.begin_stroke(
+            *point,
+            erase=erase,
+            straight=left and shift and not self.shift_erases,
+            diameter=self._pressed_diameter(),
+        )
+
+    def _pressed_diameter(self) -> int | None:
+        """The brush's diameter under a pen's pressure, None where that does not matter."""
+        if not self.pressure_sizes or self._pressure >= 1:
+            return None
+        return max(1, round(self.document.brush_diameter * self._pressure))
+
+    def _extend_stroke(self, position: QPointF) -> None:
+        point = self.widget_to_image(position)
+        diameter = self._pressed_diameter()
+        if self._pen is None:
+            self.document.extend_stroke(*point, diameter=diameter)
+            return
+        for y, x in self._pen.to(*point).tolist():
+            self.document.extend_stroke(y, x, diameter=diameter)
+
+    def tabletEvent(self, event: QTabletEvent) -> None:
+        """Remember the pressure; the mouse event that follows does the rest."""
+        released = event.type() == QEvent.Type.TabletRelease
+        self._pressure = 1.0 if released else max(event.pressure(), 0.02)
+        event.ignore()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         position = event.position()
         if self._drag is not _Drag.NOTHING and not event.buttons() & self._drag_button:
             self._end_drag()  # the release went elsewhere, say to a dialog that opened meanwhile
         if self._drag is _Drag.STROKE:
-            self.document.extend_stroke(*self.widget_to_image(position))
+            self._extend_stroke(position)
         elif self._drag is _Drag.PAN:
             moved = position - self._drag_from
             self._drag_from = position
@@ -188,13 +283,19 @@ class Viewport(Canvas):
         elif self._drag is _Drag.ALT and self._has_moved(position):
             change = (position.x() - self._drag_from.x()) / self.camera.zoom
             self.document.set_brush_diameter(round(self._drag_brush + change))
+        elif self._drag is _Drag.SKETCH and self._has_moved(position):
+            self._change_sketch(lambda: self._sketch.drag_to(self.widget_to_image(position)))
+        elif self._sketch.tool:
+            self.update()  # the line to the cursor
         self._move_cursor(position)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if self._drag is _Drag.NOTHING or event.button() != self._drag_button:
             return
         if self._drag is _Drag.STROKE:
-            self.document.extend_stroke(*self.widget_to_image(event.position()))
+            self._extend_stroke(event.position())
+        elif self._drag is _Drag.SKETCH:
+            self._release_sketch()
         elif (
             self._drag is _Drag.ALT
             and self.document.brush_diameter == self._drag_brush
@@ -212,9 +313,61 @@ class Viewport(Canvas):
     @Slot()
     def _end_drag(self) -> None:
         if self._drag is _Drag.STROKE:
+            if self._pen is not None and self.document.stroking:
+                for y, x in self._pen.finish().tolist():
+                    self.document.extend_stroke(y, x)
             self.document.end_stroke()
         self._drag = _Drag.NOTHING
         self._on_tool_changed()
+
+    # --- polygons, lines, boxes --------------------------------------------------------------
+
+    def _press_sketch(self, position: QPointF, tool: str) -> None:
+        point = self.widget_to_image(position)
+        if self._sketch.tool != "polygon":
+            self._change_sketch(lambda: self._sketch.begin(tool, point))
+        elif self._closes(position):
+            self.finish_sketch()
+        else:
+            self._change_sketch(lambda: self._sketch.add(point))
+
+    def _closes(self, position: QPointF) -> bool:
+        """Whether a click at `position` is back where the polygon began."""
+        if len(self._sketch.points) < 3:
+            return False
+        y, x = self.camera.to_widget(*self._sketch.points[0])
+        return (position - QPointF(x, y)).manhattanLength() <= CLOSE_REACH
+
+    def _release_sketch(self) -> None:
+        if self._sketch.tool == "polygon" and not self._sketch.drawn_at_once:
+            return  # corner by corner: the next click goes on
+        self.finish_sketch()
+
+    def _change_sketch(self, change: Callable[[], None]) -> None:
+        change()
+        self.update()
+
+    @Slot()
+    def finish_sketch(self) -> None:
+        """Carry out what has been drawn."""
+        tool, points = self._sketch.tool, self._sketch.points
+        self.discard_sketch()
+        if tool:
+            self.sketched.emit(tool, points)
+
+    @Slot()
+    def discard_sketch(self) -> None:
+        """Forget what has been drawn and not carried out."""
+        if self._sketch.tool:
+            self._sketch = Sketch()
+            self.update()
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """In a polygon the last corner; else a click like any other."""
+        if self._sketch.tool == "polygon" and event.button() == Qt.MouseButton.LeftButton:
+            self.finish_sketch()
+        else:
+            self.mousePressEvent(event)
 
     def enterEvent(self, event: QEnterEvent) -> None:
         self._move_cursor(event.position())
@@ -228,7 +381,8 @@ class Viewport(Canvas):
         # Alt and, on macOS, Shift turn the wheel's axis.
         delta = event.angleDelta().y() or event.angleDelta().x()
         modifiers = event.modifiers()
-        if modifiers & Qt.KeyboardModifier.ControlModifier:
+        control = bool(modifiers & Qt.KeyboardModifier.ControlModifier)
+        if control == (self.wheel == "zoom") and not modifiers & Qt.KeyboardModifier.ShiftModifier:
             if steps := self._whole_steps(delta):
                 self._step_plane(steps)
         elif modifiers & Qt.KeyboardModifier.ShiftModifier:
@@ -260,8 +414,10 @@ class Viewport(Canvas):
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
             # These keys are the viewport's own while it has the focus, whatever they mean outside.
-            cancels = event.key() == Qt.Key.Key_Escape and self.document.stroking
-            if cancels or event.key() == Qt.Key.Key_Space:
+            pending = self.document.stroking or bool(self._sketch.tool)
+            own = event.key() in SKETCH_KEYS if self._sketch.tool else False
+            cancels = event.key() == Qt.Key.Key_Escape and pending
+            if own or cancels or event.key() == Qt.Key.Key_Space:
                 event.accept()
                 return True
         return super().event(event)
@@ -272,6 +428,12 @@ class Viewport(Canvas):
                 self._hold_space(True)
         elif event.key() == Qt.Key.Key_Escape and self.document.stroking:
             self.document.cancel_stroke()
+        elif self._sketch.tool and event.key() == Qt.Key.Key_Escape:
+            self.discard_sketch()
+        elif self._sketch.tool and event.key() == Qt.Key.Key_Backspace:
+            self._change_sketch(self._sketch.drop_last)
+        elif self._sketch.tool and event.key() in SKETCH_KEYS:
+            self.finish_sketch()
         else:
             super().keyPressEvent(event)
 

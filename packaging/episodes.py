@@ -113,7 +113,8 @@ def filtered(images: NDArray[np.float32], random: np.random.Generator) -> NDArra
         elif kind == "blobs":
             answer = -ndimage.gaussian_laplace(image, sigma)
         elif kind == "ridges":
-            yy, yx, xx = (ndimage.gaussian_filter(image, sigma, o) for o in ((2, 0), (1, 1), (0, 2)))
+            orders = (2, 0), (1, 1), (0, 2)
+            yy, yx, xx = (ndimage.gaussian_filter(image, sigma, order) for order in orders)
             answer = np.sqrt((yy - xx) ** 2 + 4 * yx**2) - yy - xx
         else:
             mean = ndimage.gaussian_filter(image, sigma)
@@ -140,8 +141,8 @@ def collage(
     if random.uniform() < 0.7:
         second = (second - second.mean()) / second.std().clamp_min(0.01)
         second = second * first.std() + first.mean()
-    soft = torch.from_numpy(ndimage.gaussian_filter(where.astype(np.float32), (0, 0.7, 0.7)))[:, None]
-    return first + soft * (second - first), where
+    soft = torch.from_numpy(ndimage.gaussian_filter(where.astype(np.float32), (0, 0.7, 0.7)))
+    return first + soft[:, None] * (second - first), where
 
 
 def paint(

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -272,6 +272,24 @@ class Annotation:
             mask = mask & ~np.isin(classes_of(labels), list(keep))
         labels[mask] = label(value, number)
         return self.change(kind, [(plane, rect, labels)])
+
+    def clearing(self, value: int, kind: str) -> Generator[None, None, Edit | None]:
+        """Work out, plane by plane, the edit that unlabels class `value` on all planes.
+
+        It is not applied; None where nothing is of that class. May run on a snapshot in a thread.
+        """
+        changes: list[TileChange] = []
+        for plane in self.labelled_planes():
+            for (row, col), tile in self.tiles(plane).items():
+                here = classes_of(tile) == value
+                if here.any():
+                    after = np.where(here, np.uint32(0), tile)
+                    left = after if after.any() else None
+                    change = TileChange(TileKey(*plane, row, col), tile, left)
+                    changes.append(replace(change, rect=change.changed()))
+            yield
+        edit = Edit(kind, tuple(changes))
+        return replace(edit, counted=edit.gained()) if changes else None
 
     def stroke(
         self,

@@ -150,6 +150,14 @@ class PackedEdit:
         )  # fmt: skip
 
 
+class Step(NamedTuple):
+    """What a list of the history says of an edit."""
+
+    kind: str
+    planes: tuple[PlaneIndex, ...]
+    """All that it touches, in the order of its changes."""
+
+
 class History:
     """The edits made so far and how many of them are applied.
 
@@ -185,6 +193,15 @@ class History:
     @property
     def can_redo(self) -> bool:
         return self._position < len(self._edits)
+
+    def step(self, index: int) -> Step:
+        """Edit number `index`, 0 the oldest; costs no decompression."""
+        edit = self._edits[index]
+        if isinstance(edit, PackedEdit):
+            keys = [key for key, _, _ in edit.changes]
+        else:
+            keys = [change.key for change in edit.changes]
+        return Step(edit.kind, tuple(dict.fromkeys(key.plane for key in keys)))
 
     def push(self, edit: Edit) -> None:
         """Append an edit that has just been applied; what was undone before it is forgotten."""

@@ -1,16 +1,39 @@
-"""The brush's size."""
+"""The brush: its size, and how its strokes are taken."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSpinBox
 
 from app.document import MAX_BRUSH
 from app.panels.base import Panel, Slider
 
 _STEPS = 200
+
+
+class Switch(QCheckBox):
+    """A checkable command as a check box, under a shorter name."""
+
+    def __init__(self, action: QAction, text: str) -> None:
+        super().__init__(text)
+        self._action = action
+        self.setObjectName(action.objectName().replace("action_", "switch_"))
+        self.setAccessibleName(action.text())
+        # A click leaves the keys to the window.
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        action.changed.connect(self._show_action)
+        self.clicked.connect(action.trigger)
+        self._show_action()
+
+    @Slot()
+    def _show_action(self) -> None:
+        self.setChecked(self._action.isChecked())
+        self.setEnabled(self._action.isEnabled())
+        self.setToolTip(self._action.toolTip())
 
 
 class BrushPanel(Panel):
@@ -19,7 +42,8 @@ class BrushPanel(Panel):
 
     diameter_chosen = Signal(int)
 
-    def __init__(self) -> None:
+    def __init__(self, switches: Sequence[tuple[QAction, str]] = ()) -> None:
+        """`switches` are commands to show as check boxes, each with a short name."""
         super().__init__("Brush", "brushPanel")
         self.spin = QSpinBox()
         self.spin.setObjectName("brushSize")
@@ -37,6 +61,12 @@ class BrushPanel(Panel):
         row.addWidget(self.slider, 1)
         row.addWidget(self.spin)
         self.column.addLayout(row)
+        if switches:
+            boxes = QHBoxLayout()
+            for action, text in switches:
+                boxes.addWidget(Switch(action, text))
+            boxes.addStretch()
+            self.column.addLayout(boxes)
         self.finish()
         self.spin.valueChanged.connect(self.diameter_chosen)
         self.slider.valueChanged.connect(self._slid)

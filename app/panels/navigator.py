@@ -12,11 +12,14 @@ from PySide6.QtWidgets import (
     QListView,
     QListWidget,
     QListWidgetItem,
+    QSpinBox,
+    QToolButton,
     QWidget,
 )
 
 from app import assets
 from app.panels.base import Slider
+from app.playing import FASTEST, SLOWEST, USUAL
 
 
 class NavigatorPanel(QFrame):
@@ -25,6 +28,8 @@ class NavigatorPanel(QFrame):
     z_chosen = Signal(int)
     t_chosen = Signal(int)
     channel_toggled = Signal(int, bool)
+    rate_chosen = Signal(int)
+    """Planes a second, to be played."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,6 +42,18 @@ class NavigatorPanel(QFrame):
         self.t_slider = Slider("tSlider", "Time point")
         self._z_row = self._row(0, "&Z", self.z_slider)
         self._t_row = self._row(1, "T&ime", self.t_slider)
+        self.play = QToolButton()
+        self.play.setObjectName("playButton")
+        self.play.setAutoRaise(True)
+        self.play.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.rate = QSpinBox()
+        self.rate.setObjectName("playRate")
+        self.rate.setAccessibleName("Planes played a second")
+        self.rate.setToolTip("Planes a second; fewer where they cannot be read so fast")
+        self.rate.setRange(SLOWEST, FASTEST)
+        self.rate.setValue(USUAL)
+        self.rate.setSuffix(" /s")
+        self.rate.valueChanged.connect(self.rate_chosen)
         self.channels = QListWidget()
         self.channels.setObjectName("channelList")
         self.channels.setAccessibleName("Channels that show")
@@ -49,7 +66,7 @@ class NavigatorPanel(QFrame):
         self.channels.setFixedHeight(self.fontMetrics().height() + 12)
         self._channel_label = QLabel("Channels")
         self._grid.addWidget(self._channel_label, 2, 0)
-        self._grid.addWidget(self.channels, 2, 1, 1, 2)
+        self._grid.addWidget(self.channels, 2, 1, 1, 4)
         self.z_slider.valueChanged.connect(self.z_chosen)
         self.t_slider.valueChanged.connect(self.t_chosen)
         self.z_slider.valueChanged.connect(self._show_numbers)
@@ -78,6 +95,9 @@ class NavigatorPanel(QFrame):
             number.setMinimumWidth(number.fontMetrics().horizontalAdvance(f"{size} / {size}"))
             for widget in (label, slider, number):
                 widget.setVisible(size > 1)
+        for column, control in enumerate((self.play, self.rate), start=3):
+            self._grid.addWidget(control, 1 if times > 1 else 0, column)  # beside what it moves
+            control.setVisible(times > 1 or depths > 1)
         self._show_numbers()
         self._hide_if_empty()
 
@@ -117,6 +137,14 @@ class NavigatorPanel(QFrame):
         for widget in (self.channels, self._channel_label):
             widget.setVisible(len(names) > 1)
         self._hide_if_empty()
+
+    def show_colors(self, colors: Sequence[str]) -> None:
+        """Colour the squares beside the channels' names, "#rrggbb"."""
+        self.channels.blockSignals(True)
+        for row, color in enumerate(colors):
+            self.channels.item(row).setIcon(assets.swatch(color, 10))
+        self.channels.blockSignals(False)
+        self.channels.viewport().update()
 
     def show_channels(self, visible: Sequence[bool]) -> None:
         """Tick the channels that show, without asking for anything."""

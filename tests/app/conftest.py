@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pytestqt.qtbot import QtBot
 
+from app.main_window import build
 from tests.patience import PATIENCE
 
 
@@ -46,3 +47,37 @@ def collect_in_the_gui_thread() -> Iterator[None]:
     yield
     gc.collect()
     gc.enable()
+
+
+@pytest.fixture
+def make_window(qtbot):
+    """Maker of windows with live prediction off; closes them as a user would.
+
+    Training has no time limit: it lasts until it is stopped, or for the steps that a test asks for.
+    """
+    made = []
+
+    def make(*paths):
+        window = build()
+        window.actions_by_id["live"].setChecked(False)
+        window.engine.training_seconds = None
+        made.append(window)
+        if paths:
+            open_and_wait(window, paths[0], qtbot)
+        return window
+
+    yield make
+    for window in made:
+        close_and_wait(window, qtbot)
+        window.deleteLater()
+
+
+def open_and_wait(window, path, qtbot):
+    with qtbot.waitSignal(window.files.opened):
+        window.files.open(path)
+    qtbot.waitUntil(lambda: window.viewport.paintable)
+
+
+def close_and_wait(window, qtbot):
+    window.close()
+    qtbot.waitUntil(lambda: not window.isVisible())

@@ -100,6 +100,7 @@ def test_labels_are_where_they_were_painted_in_their_class_colours(small_blocks:
     labels = np.random.default_rng(1).integers(0, 3, (100, 90), dtype=np.uint8)
     annotation.write(PLANE, labels)
     layer = LabelLayer()
+    layer.set_style("fill")
     layer.set_classes([ClassInfo("background", "#0000ff"), ClassInfo("cell", "#ff0000")])
     layer.set_plane(annotation, PLANE)
     shown = painted(layer.paint, 100, 90)
@@ -108,6 +109,78 @@ def test_labels_are_where_they_were_painted_in_their_class_colours(small_blocks:
     assert np.array_equal(shown[..., 0] == full, labels == 2)
     layer.visible = False
     assert not painted(layer.paint, 100, 90).any()
+
+
+def test_touching_cells_are_outlined_apart_and_the_background_is_not() -> None:
+    annotation = Annotation((1, 1, 40, 60))
+    classes = np.full((40, 60), 1)
+    classes[10:30, 10:50] = 2
+    objects = np.zeros((40, 60), int)
+    objects[10:30, 10:30], objects[10:30, 30:50] = 1, 2
+    annotation.write(PLANE, classes, objects=objects)
+    layer = LabelLayer()
+    layer.set_classes([ClassInfo("background", "#0000ff"), ClassInfo("cell", "#ff0000")])
+    layer.set_style("outline")
+    layer.set_plane(annotation, PLANE)
+    red = painted(layer.paint, 40, 60)[..., 0] == 255
+    expected = np.zeros((40, 60), bool)
+    expected[10:30, 10:50] = True
+    expected[11:29, 11:29] = expected[11:29, 31:49] = False
+    assert np.array_equal(red, expected)
+    # Erased in the middle: the new border is outlined too, though nothing was painted there.
+    annotation.write(PLANE, np.zeros((4, 4), int), y=18, x=18)
+    dirty = layer.refresh(annotation, PLANE, Rect(18, 18, 4, 4))
+    assert dirty == Rect(17, 17, 6, 6)
+    red = painted(layer.paint, 40, 60)[..., 0] == 255
+    assert red[17, 18:22].all() and not red[17, 17] and not red[18:22, 18:22].any()
+    layer.set_style("both", hidden=frozenset({2}))
+    assert not painted(layer.paint, 40, 60)[10:30, 10:50].any()
+
+
+def test_refreshing_what_changed_is_the_same_as_showing_all_anew(small_blocks: None) -> None:
+    random = np.random.default_rng(5)
+    annotation = Annotation((1, 1, 300, 300))
+    layer, fresh = LabelLayer(), LabelLayer()
+    layer.set_plane(annotation, PLANE)
+    for number in range(12):
+        stroke = annotation.stroke(PLANE, int(random.integers(0, 4)), 21, 0)
+        for _ in range(3):
+            dirty = stroke.to(*random.uniform(-20, 320, 2))
+            if dirty is not None:
+                layer.refresh(annotation, PLANE, dirty)
+        stroke.finish()
+        edit = annotation.fill(
+            PLANE, Rect(90, 90, 99, 99), random.random((99, 99)) < 0.2, 2, number
+        )
+        layer.refresh(annotation, PLANE, edit.rect)
+    fresh.set_plane(annotation, PLANE)
+    assert np.array_equal(painted(layer.paint, 300, 300), painted(fresh.paint, 300, 300))
+
+
+def test_the_prediction_shows_as_heat_doubt_or_outline(small_blocks: None) -> None:
+    layer = PredictionLayer()
+    layer.set_plane(PLANE, 64, 64)
+    layer.set_classes([ClassInfo("background", "#0000ff"), ClassInfo("cell", "#ff0000")])
+    maps = np.zeros((1, 64, 64), np.uint8)
+    maps[0, 10:50, 10:50] = 255
+    maps[0, :, 60:] = 128
+    layer.put(PLANE, Rect(0, 0, 64, 64), maps)
+    layer.set_opacity(1.0)
+    layer.set_style("heat")
+    shown = painted(layer.paint, 64, 64)[..., 0]
+    assert shown[20, 20] == 255 and shown[5, 5] == 0 and 120 < shown[5, 62] < 136
+    layer.set_style("uncertainty")
+    shown = painted(layer.paint, 64, 64)[..., 0]
+    assert shown[20, 20] == 0 and shown[5, 5] == 0 and shown[5, 62] > 250
+    layer.set_style("outline")
+    layer.set_threshold(200)
+    shown = painted(layer.paint, 64, 64)[..., 0] == 255
+    expected = np.zeros((64, 64), bool)
+    expected[10:50, 10:50] = True
+    expected[11:49, 11:49] = False
+    assert np.array_equal(shown, expected)
+    layer.set_threshold(100)  # now the stripe too
+    assert (painted(layer.paint, 64, 64)[..., 0] == 255)[30, 60]
 
 
 def test_an_empty_plane_costs_no_pixels() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QAction, QPalette
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 
 from app import errors
 from app.dialogs import ExportDialog
-from app.main_window import build
+from tests.app.conftest import close_and_wait, open_and_wait
 from tests.patience import PATIENCE
 from unet_core.project import Project, ProjectError
 from unet_core.recovery import unfinished
@@ -48,40 +48,6 @@ NAMES = [  # fmt: skip
     "savedLabel",
     "objectCount",
 ]
-
-
-@pytest.fixture
-def make_window(qtbot):
-    """Maker of windows with live prediction off; closes them as a user would.
-
-    Training has no time limit: it lasts until it is stopped, or for the steps that a test asks for.
-    """
-    made = []
-
-    def make(*paths):
-        window = build()
-        window.actions_by_id["live"].setChecked(False)
-        window.engine.training_seconds = None
-        made.append(window)
-        if paths:
-            open_and_wait(window, paths[0], qtbot)
-        return window
-
-    yield make
-    for window in made:
-        close_and_wait(window, qtbot)
-        window.deleteLater()
-
-
-def open_and_wait(window, path, qtbot):
-    with qtbot.waitSignal(window.files.opened):
-        window.files.open(path)
-    qtbot.waitUntil(lambda: window.viewport.paintable)
-
-
-def close_and_wait(window, qtbot):
-    window.close()
-    qtbot.waitUntil(lambda: not window.isVisible())
 
 
 @pytest.fixture
@@ -516,13 +482,6 @@ def test_an_unexpected_error_is_shown_and_work_goes_on(make_window, qtbot, monke
     qtbot.waitUntil(lambda: "RuntimeError" in window.messages.text)
     assert "boom" in window.messages.message.details
     assert "boom" in caplog.text
-
-
-def test_later_tools_are_there_but_asleep(make_window, image):
-    window = make_window(image)
-    for name in ("fill", "polygon", "accept"):
-        action = window.findChild(QAction, f"action_{name}")
-        assert not action.isEnabled() and action.toolTip() == "Coming in a later version"
 
 
 def test_a_message_does_not_move_the_image_under_the_brush(make_window, image, qtbot):

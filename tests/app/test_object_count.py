@@ -97,3 +97,16 @@ def test_the_layer_gives_the_interior_back_and_forgets_it_with_the_network(seen)
     )
     layer.put(PLANE, inside, np.zeros((1, 30, 40), np.uint8))
     assert layer.read_interior(inside) is None
+
+
+def test_the_end_is_told_even_if_the_count_has_just_ended(qtbot, seen):
+    """The thread is through, and the window, which closes, has not heard of it yet."""
+    parent = QObject()
+    counter = ObjectCounter(shown(seen), parent)
+    counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
+    counter._start()
+    assert counter.job.wait()
+    with qtbot.waitSignal(counter.finished):
+        assert counter.shutdown()
+    counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
+    assert not counter._timer.isActive() and not counter.shutdown()

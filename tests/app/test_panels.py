@@ -2,16 +2,23 @@
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDockWidget, QLineEdit, QMainWindow, QPushButton, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QLineEdit,
+    QMainWindow,
+    QPushButton,
+    QWidget,
+)
 
 from app.messages import Message, MessageBar, ProgressStrip
 from app.panels.brush import BrushPanel
-from app.panels.classes import NAME, ClassesPanel
+from app.panels.classes import NAME, OBJECTS, PIXELS, ClassesPanel
 from app.panels.loss_plot import LossPlot, nice_above
 from app.panels.navigator import NavigatorPanel
 from app.panels.prediction import PredictionPanel
 from app.panels.training import TRAIN, TrainingPanel, time_left
-from app.status_bar import StatusBar, intensity_text
+from app.status_bar import StatusBar, intensity_text, label_text, probability_text
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 
 
@@ -72,10 +79,11 @@ def test_classes_show_and_choose(shown, qtbot):
     panel = shown(ClassesPanel())
     with qtbot.assertNotEmitted(panel.class_chosen):
         panel.set_classes(DEFAULT_CLASSES, 2)
-        panel.set_counts({1: 1234567, 2: 5})
+        panel.set_counts({1: 12345, 2: 5}, {2: 3})
     rows = [panel.tree.topLevelItem(i) for i in range(2)]
     assert [row.text(NAME) for row in rows] == [info.name for info in DEFAULT_CLASSES]
-    assert rows[0].text(2).replace("\u202f", "") == "1234567"
+    assert [row.text(PIXELS).replace("\u202f", "") for row in rows] == ["12345", "5"]
+    assert [row.text(OBJECTS) for row in rows] == ["0", "3"]
     assert panel.tree.currentItem() is rows[1]
     with qtbot.waitSignal(panel.class_chosen) as asked:
         panel.tree.setCurrentItem(rows[0])
@@ -244,12 +252,26 @@ def test_a_long_message_is_shown_whole(shown, qtbot):
     qtbot.waitUntil(lambda: bar.height() < 60)
 
 
+def test_the_first_message_of_a_window_is_shown_whole(make_window, qtbot):
+    window = make_window()
+    window.resize(1000, 700)
+    QApplication.processEvents()  # else the resize comes later, and corrects what is wrong now
+    # Two lines. The line below the bar takes a pixel of what is above.
+    window.messages.show_message(Message("Words that fill a line and a half. " * 4, "offer"))
+    text = window.messages._sentence
+    assert text.heightForWidth(text.width()) >= 2 * text.fontMetrics().height()
+    assert text.height() >= text.heightForWidth(text.width()) - 1
+
+
 def test_status_bar_texts(shown):
     bar = shown(StatusBar(ProgressStrip()))
     bar.show_pixel((3, 7), (1.0, 0.5, 0.25))
     assert bar.position.text() == "x 7, y 3 px · 1.88, 1.75 µm"
     bar.show_pixel(None)
     assert bar.position.text() == ""
+    assert (label_text("cell", 12), label_text("background", 0)) == ("cell, no. 12", "background")
+    assert probability_text({"cell": 0.1, "debris": 0.874}) == "Predicted: debris 0.87, cell 0.10"
+    assert probability_text({"cell": 0.0}) == ""
     assert intensity_text([12]) == "Intensity 12"
     assert intensity_text([0.5, 1e-7]) == "Intensities 0.5, 1e-07"
     bar.show_problem("The disk is full.")

@@ -61,6 +61,7 @@ def view(qtbot: QtBot):
     document = Document()
     viewport = Viewport(document)
     viewport.resize(800, 600)
+    viewport.set_label_style("fill")  # one colour for each class
     qtbot.addWidget(viewport)
     with qtbot.waitExposed(viewport):
         viewport.show()

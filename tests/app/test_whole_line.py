@@ -115,6 +115,8 @@ class User:
         """Ctrl+E, choose, name, Return."""
         self.press(Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
         dialog = self.window.findChild(QDialog, "exportDialog")
+        dialog.activateWindow()  # a window manager would; the offscreen screen has none
+        self.bot.waitUntil(dialog.isActiveWindow, timeout=WAIT)
         choice = dialog.findChild(QComboBox, "exportWhat")
         while choice.currentData() != what:
             row = choice.currentIndex()
@@ -128,7 +130,7 @@ class User:
             self.bot.keyClick(line, Qt.Key.Key_Return)
         assert done.args[1] == path, done.args
         self.rest()
-        self.window.activateWindow()  # a window manager would; the offscreen screen has none
+        self.window.activateWindow()
         self.bot.waitUntil(self.window.isActiveWindow, timeout=WAIT)
         return path
 

@@ -21,6 +21,7 @@ from unet_core.annotation import (
 from unet_core.edits import Edit, TileChange, pack_tile, unpack_tile
 from unet_core.labels import MAX_OBJECT, classes_of, label, objects_of
 from unet_core.stack import PlaneIndex
+from unet_core.steps import result_of
 from unet_core.tiling import Rect
 
 # Larger than a tile, and no multiple of one.
@@ -418,3 +419,35 @@ def test_the_button_says_what_is_missing():
     assert missing_labels({1: 500}, classes) == "Paint some cell or debris."
     assert missing_labels({1: 500, 3: 3}, classes) == "Paint some cell or debris."
     assert missing_labels({1: 500, 3: 300}, classes) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(strokes, min_size=1, max_size=5), st.integers(1, 3))
+def test_clearing_a_class_unlabels_it_everywhere_and_can_be_undone(made, value):
+    annotation = Annotation(SHAPE)
+    for stroke in made:
+        paint(annotation, *stroke)
+    before = everything(annotation)
+    edit = result_of(annotation.snapshot().clearing(value, "delete class"))
+    assert_same(everything(annotation), before)
+    if edit is None:
+        assert value not in annotation.counts()
+        return
+    annotation.apply(edit)
+    assert_counts_right(annotation)
+    for plane, labels in before.items():
+        left = np.where(classes_of(labels) == value, 0, labels)
+        np.testing.assert_array_equal(annotation.read_labels(plane), left)
+    annotation.apply(edit.inverse())
+    assert_counts_right(annotation)
+    assert_same(everything(annotation), before)
+
+
+def test_the_history_says_what_was_done_and_where_loose_or_packed():
+    annotation, history = Annotation(SHAPE), History()
+    for n in range(40):
+        history.push(paint(annotation, PLANES[n % 4], 1 + n % 2, 9, [(n * 7, n * 13)]))
+    history.push(result_of(annotation.clearing(2, "delete class")))
+    for n in range(40):
+        assert history.step(n) == ("stroke", (PLANES[n % 4],))
+    assert history.step(40) == ("delete class", (PLANES[1], PLANES[3]))

@@ -1,0 +1,141 @@
+"""Keys and mouse habits of other programs, put on the one table of commands.
+
+A preset only moves keys: every command stays in its menu and in the palette. What a program's keys
+do and Limn has no command for is left out, and so is what would be dangerous: no key of a single
+character takes anything back or away. RootPainter's plain Z for undo is refused for that reason
+(in napari Z pans, in Cellpose it shows outlines, in ilastik it is a view), and so is Cellpose's
+Ctrl+0 for clearing all masks; undo is Ctrl+Z everywhere. The digits choose classes, except where
+they choose tools (napari).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.commands import COMMANDS
+from app.viewport import RightDrag, Wheel
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What one program's users have in their fingers.
+
+    about: one line for the user, what is different.
+    keys: command id -> all of its Qt key sequences, the one to show first. What loses its letter
+        to another command has it with Shift, if anything.
+    right_drag, wheel, shift_erases: attributes of the viewport.
+    """
+
+    name: str
+    about: str
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    right_drag: RightDrag = "erase"
+    wheel: Wheel = "zoom"
+    shift_erases: bool = False
+
+    def keys_in_force(self) -> dict[str, tuple[str, ...]]:
+        """Return the keys of every command: the preset's own, and of the others what is left."""
+        taken = {key for keys in self.keys.values() for key in keys}
+        return {
+            command.id: self.keys.get(
+                command.id, tuple(key for key in command.keys if key not in taken)
+            )
+            for command in COMMANDS
+        }
+
+
+_LIMN = Preset("Limn", "Limn's own keys; right-drag erases, the wheel zooms.")
+
+_IMAGEJ = Preset(
+    "ImageJ",
+    "The wheel, comma and full stop go through slices, \\ plays, / cuts, L finds commands, "
+    "T accepts a cell.",
+    {
+        "z_previous": (",", "<", "Left"),
+        "z_next": (".", ">", "Right"),
+        "play": ("\\", "Ctrl+P"),
+        "orthogonal": ("/", "Ctrl+Shift+O"),
+        "palette": ("L", "Ctrl+K", "Ctrl+Shift+P"),
+        "accept": ("T", "Return"),
+        "live": ("Shift+L",),
+    },
+    wheel="slice",
+)
+
+_NAPARI = Preset(
+    "napari",
+    "1 to 6 choose tools, Alt+1 to 9 classes, B preserves labels; right-drag encircles and fills.",
+    {
+        "eraser": ("1", "E"),
+        "brush": ("2", "P"),
+        "polygon": ("3", "G"),
+        "fill": ("4", "F"),
+        "pick": ("5", "L", "K"),
+        "pan": ("6", "Z"),
+        "keep_others": ("B", "Ctrl+B"),
+        "show_annotation": ("A", "V"),
+        "show_class": ("Shift+V",),
+        "live": ("Shift+L",),
+        **{f"class_{n}": (f"Alt+{n}",) for n in range(1, 10)},
+    },
+    right_drag="encircle",
+)
+
+_ILASTIK = Preset(
+    "ilastik",
+    "The wheel goes through slices, Shift erases; N moves the image, P shows probabilities, "
+    "T contrast; comma and full stop size the brush.",
+    {
+        "pan": ("N",),
+        "class_next": ("Shift+N",),
+        "heat": ("P", "H"),
+        "contrast": ("T", "Shift+C"),
+        "fit": ("K", "Ctrl+0"),
+        "pick": ("Shift+K",),
+        "zoom_actual": ("W", "Ctrl+1"),
+        "class_background": ("Shift+W",),
+        "brush_smaller": (",", "["),
+        "brush_larger": (".", "]"),
+        "z_previous": ("Ctrl+Down", "Left"),
+        "z_next": ("Ctrl+Up", "Right"),
+        "z_back": ("Ctrl+Shift+Down", "Alt+Left"),
+        "z_forward": ("Ctrl+Shift+Up", "Alt+Right"),
+    },
+    wheel="slice",
+    shift_erases=True,
+)
+
+_ROOTPAINTER = Preset(
+    "RootPainter",
+    "Right-drag paints, Ctrl+F fits, Ctrl+A is 100 %; Q, W, E, S, A and I are the same. "
+    "Undo stays Ctrl+Z.",
+    {"fit": ("Ctrl+F", "Ctrl+0"), "zoom_actual": ("Ctrl+A", "Ctrl+1")},
+    right_drag="paint",
+)
+
+_CELLPOSE = Preset(
+    "Cellpose",
+    "Right-drag outlines a cell; A and D go through slices, X shows masks, Z outlines, "
+    "R, G, B channels; comma and full stop size the brush.",
+    {
+        "open": ("Ctrl+L", "Ctrl+O"),
+        "lock_class": ("Ctrl+Shift+L",),
+        "z_previous": ("A", "Left"),
+        "z_next": ("D", "Right"),
+        "show_annotation": ("X",),
+        "class_swap": ("Shift+X",),
+        "label_style": ("Z", "Shift+A"),
+        "channel_1": ("Shift+1", "R"),
+        "channel_2": ("Shift+2", "G"),
+        "channel_3": ("Shift+3", "B"),
+        "polygon": ("Shift+G",),
+        "brush_smaller": (",", "["),
+        "brush_larger": (".", "]"),
+    },
+    right_drag="encircle",
+)
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset for preset in (_LIMN, _IMAGEJ, _NAPARI, _ILASTIK, _ROOTPAINTER, _CELLPOSE)
+}

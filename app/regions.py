@@ -1,0 +1,549 @@
+"""What changes whole regions at once: fill, polygon, accept, merge, split, interpolate.
+
+Where that may take longer than a frame it is worked out in a thread, on a snapshot of the labels,
+and carried out when it is ready. Every change is one step of undo.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, Signal, Slot
+
+from app.document import DELETE_CLASS, FIRST_CELL_CLASS, Document
+from app.jobs import Job, JobError
+from app.layers import PredictionLayer
+from unet_core.annotation import BACKGROUND, Annotation, Edit
+from unet_core.brush import Point, pixel_path
+from unet_core.labels import Labels, class_of, classes_of, label, objects_of
+from unet_core.polygon import polygon_mask
+from unet_core.stack import PlaneIndex
+from unet_core.tiling import Rect
+
+if TYPE_CHECKING:
+    from unet_core.flood import Region
+
+FILL_LIMIT = 2**24
+"""A fill is given up when it has reached so many pixels."""
+
+PLACES = 50
+"""So many uncertain places of a plane are gone through at most."""
+
+Part = tuple[PlaneIndex, Rect, Labels]
+"""The new labels of a rectangle: what `Annotation.change` takes."""
+
+
+class Regions(QObject):
+    """The tools that change more than a stroke."""
+
+    told = Signal(str)
+    """One sentence: why nothing was done."""
+    asked = Signal(str, str, object)
+    """A question, the text of its button, and what to call when it is pressed."""
+    place_found = Signal(int, int)
+    """The pixel `(y, x)` around which to paint next."""
+    busy_changed = Signal()
+
+    def __init__(self, document: Document, prediction: PredictionLayer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._document = document
+        self._prediction = prediction
+        self._job: Job | None = None
+        self._places: Sequence[tuple[int, int]] = ()
+        self._places_of: object = None
+        self._place = 0
+        self._done: Callable[[object], None] = lambda result: None
+        document.stack_changed.connect(self.cancel)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change is being worked out."""
+        return self._job is not None
+
+    # --- fill --------------------------------------------------------------------------------
+
+    @Slot(float, float)
+    def fill(self, y: float, x: float) -> None:
+        """Fill the connected region of one label at `(y, x)` with the active class.
+
+        A region that meets the edge of the plane is not closed: the user is asked first.
+        """
+        document = self._document
+        seed = int(y // 1), int(x // 1)
+        if Rect(*seed, 1, 1).intersect(document.plane_rect).empty:
+            return
+        value = document.active_class
+        there, number = document.annotation.label_at(document.plane, *seed)
+        if there in document.kept_from(value):
+            self.told.emit("This label is locked or kept; nothing was filled.")
+            return
+        if not (there == value and number) and not (there >= FIRST_CELL_CLASS and number):
+            number = document.object_for(value, y, x)
+        if value < FIRST_CELL_CLASS:
+            number = 0
+        plane, labels = document.plane, document.annotation.snapshot()
+
+        def find() -> Generator[None, None, Region]:
+            yield
+            from unet_core.flood import flood
+
+            def read(rect: Rect) -> Labels:
+                return labels.read_labels(plane, rect)
+
+            return flood(read, labels.plane_rect, seed, FILL_LIMIT)
+
+        def fill(region: Region) -> None:
+            if not region.complete:
+                self.told.emit(
+                    f"This region has more than {FILL_LIMIT:,} pixels; draw a border around what "
+                    "you mean, then fill it."
+                )
+                return
+
+            def carry_out() -> None:
+                edit = document.annotation.fill(
+                    plane, region.rect, region.mask, value, number, keep=document.kept_from(value)
+                )
+                if edit is not None:
+                    document.apply_edit(edit)
+
+            if region.closed or there:
+                carry_out()
+            else:
+                name = document.classes[value - 1].name
+                self.asked.emit(
+                    f"Nothing encloses this region: it reaches the edge of the image and has "
+                    f"{region.pixels:,} pixels. Fill it with {name}?",
+                    "Fill",
+                    carry_out,
+                )
+
+        self._work(find, fill)
+
+    # --- what was drawn ----------------------------------------------------------------------
+
+    @Slot(str, object)
+    def carry_out(self, tool: str, points: list[Point]) -> None:
+        """Do with a drawn line, polygon or box what its tool is for."""
+        if tool == "polygon":
+            self.polygon(points)
+        elif tool == "merge":
+            self.merge(points)
+        elif tool == "split":
+            self.split(points)
+        elif tool == "complete":
+            (y0, x0), (y1, x1) = points[0], points[-1]
+            top, left = math.floor(min(y0, y1)), math.floor(min(x0, x1))
+            bottom, right = math.ceil(max(y0, y1)), math.ceil(max(x0, x1))
+            self.complete(Rect(top, left, bottom - top, right - left))
+
+    # --- polygon, lasso, rectangle -----------------------------------------------------------
+
+    def polygon(self, points: Sequence[Point]) -> None:
+        """Fill a polygon of `(y, x)` points with the active class, as one object."""
+        document = self._document
+        if len(points) < 3:
+            return
+        rect, mask = polygon_mask(points, document.plane_rect)
+        if not mask.any():
+            return
+        value = document.active_class
+        number = document.object_for(value, *points[0])
+        self._apply(
+            document.annotation.fill(
+                document.plane, rect, mask, value, number, kind="polygon",
+                keep=document.kept_from(value),
+            )
+        )  # fmt: skip
+
+    def complete(self, rect: Rect) -> None:
+        """Make what is not labelled in `rect` background: all cells in there are painted."""
+        document = self._document
+        rect = rect.intersect(document.plane_rect)
+        if rect.empty or BACKGROUND in document.locked:
+            return
+        mask = document.annotation.read(document.plane, rect) == 0
+        self._apply(
+            document.annotation.fill(document.plane, rect, mask, BACKGROUND, kind="complete")
+        )
+
+    # --- objects -----------------------------------------------------------------------------
+
+    def delete(self, y: float, x: float) -> None:
+        """Delete the painted object at `(y, x)`; where none is, reject the predicted one.
+
+        What is rejected becomes background, so that the network learns that it was wrong.
+        """
+        document = self._document
+        pixel = int(y // 1), int(x // 1)
+        value, number = document.annotation.label_at(document.plane, *pixel)
+        if value in document.locked:
+            self.told.emit(f"The class {document.classes[value - 1].name} is locked.")
+        elif number:
+            self._relabel("delete", {label(value, number): 0})
+        elif value:
+            self._clear_region(pixel)
+        else:
+            self._take_predicted(pixel, reject=True)
+
+    @Slot(int)
+    def delete_class(self, value: int) -> None:
+        """Unlabel class `value` on all planes; the last class of the list also leaves it."""
+        document = self._document
+        name = document.classes[value - 1].name
+        if value in document.locked:
+            self.told.emit(f"The class “{name}” is locked.")
+            return
+        labels = document.annotation.snapshot()
+
+        def carry_out(edit: Edit | None) -> None:
+            if edit is not None:
+                document.annotation.apply(edit)
+                document.apply_edit(edit)
+            if document.drop_class(value):
+                self.told.emit(f"The class “{name}” is deleted.")
+            else:
+                self.told.emit(
+                    f"“{name}” is empty now. It stays in the list: only the last class can leave "
+                    "it, and the first two never do."
+                )
+
+        self._work(lambda: labels.clearing(value, DELETE_CLASS), carry_out)
+
+    def accept(self, y: float, x: float) -> None:
+        """Take the predicted object at `(y, x)` over as if it had been painted."""
+        self._take_predicted((int(y // 1), int(x // 1)), reject=False)
+
+    def accept_all(self) -> None:
+        """Take over every predicted object of the plane where nothing is painted yet."""
+        self._take_predicted(None, reject=False)
+
+    def merge(self, points: Sequence[Point]) -> None:
+        """Make all objects under a drawn line one: the class and number of the first."""
+        found = self._objects_under(points)
+        if len(found) < 2:
+            self.told.emit("Draw from one cell into another to merge them.")
+            return
+        first, *others = found
+        self._relabel("merge", dict.fromkeys(others, first))
+
+    def split(self, points: Sequence[Point]) -> None:
+        """Cut the objects under a drawn line in two along it."""
+        from unet_core.cut import cut_by_line
+
+        document = self._document
+        found = self._objects_under(points)
+        rect = self._extent(found)
+        labels = document.annotation.read_labels(document.plane, rect)
+        line = np.asarray(points, float) - (rect.y, rect.x)
+        number = document.annotation.next_object()
+        for one in found:
+            pieces, count = cut_by_line(labels == one, line, min_size=4)
+            for piece in range(2, count + 1):
+                labels[pieces == piece] = label(class_of(one), number)
+                number += 1
+        edit = document.annotation.change("split", [(document.plane, rect, labels)])
+        self._apply(edit)
+        if edit is None:
+            self.told.emit("Draw a line right across a cell to split it.")
+
+    def _objects_under(self, points: Sequence[Point]) -> list[int]:
+        """Labels of the objects that a line passes, in its order, locked classes left out."""
+        document = self._document
+        found: dict[int, None] = {}
+        for start, end in zip(points, points[1:] or points, strict=False):
+            rows, columns = pixel_path(start, end, document.plane_rect)
+            for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
+                value, number = document.annotation.label_at(document.plane, y, x)
+                if number and value not in document.locked:
+                    found[label(value, number)] = None
+        return list(found)
+
+    def _extent(self, found: Sequence[int]) -> Rect:
+        """A box around all pixels of the plane with one of the labels."""
+        box = Rect(0, 0, 0, 0)
+        for key, tile in self._document.annotation.tiles(self._document.plane).items():
+            here = np.isin(tile, np.array(found, np.uint32))
+            if here.any():
+                box = box.union(_box_in(key, here))
+        return box
+
+    def _relabel(self, kind: str, becomes: dict[int, int]) -> None:
+        """Give objects of the plane other labels, in one edit."""
+        document = self._document
+        parts: list[Part] = []
+        for (row, column), tile in document.annotation.tiles(document.plane).items():
+            new = tile
+            for old, one in becomes.items():
+                here = tile == np.uint32(old)
+                if here.any():
+                    new = np.where(here, np.uint32(one), new)
+            if new is not tile:
+                side = tile.shape[0]
+                whole = Rect(row * side, column * side, side, side)
+                rect = whole.intersect(document.plane_rect)
+                parts.append((document.plane, rect, new[: rect.height, : rect.width]))
+        self._apply(document.annotation.change(kind, parts))
+
+    def _clear_region(self, seed: tuple[int, int]) -> None:
+        """Unlabel the connected region of labels that belong to no object."""
+        document = self._document
+        plane, labels = document.plane, document.annotation.snapshot()
+
+        def find() -> Generator[None, None, Region]:
+            yield
+            from unet_core.flood import flood
+
+            def read(rect: Rect) -> Labels:
+                return labels.read_labels(plane, rect)
+
+            return flood(read, labels.plane_rect, seed, FILL_LIMIT)
+
+        def clear(region: Region) -> None:
+            self._apply(
+                document.annotation.fill(
+                    plane, region.rect, region.mask, 0, kind="delete", keep=document.locked
+                )
+            )
+
+        self._work(find, clear)
+
+    # --- the prediction ----------------------------------------------------------------------
+
+    def _take_predicted(self, pixel: tuple[int, int] | None, reject: bool) -> None:
+        """Label what is predicted at `pixel`, or everywhere, where nothing is labelled yet."""
+        document, layer = self._document, self._prediction
+        plane, area = document.plane, document.plane_rect
+        if layer.empty or layer.plane != plane:
+            self.told.emit("There is no prediction here to accept or reject.")
+            return
+        maps, interior, threshold = layer.read(area), layer.read_interior(area), layer.threshold
+        painted = document.annotation.snapshot()
+        number = document.annotation.next_object()
+        apart = document.apart
+        kind = "reject" if reject else "accept"
+
+        def find() -> Generator[None, None, Part | None]:
+            yield
+            from unet_core.objects import split_objects
+
+            classes = np.zeros(maps.shape[1:], np.uint8)
+            for index, values in enumerate(maps):
+                classes[values >= threshold] = index + FIRST_CELL_CLASS
+            objects = split_objects(classes, interior, 0)
+            wanted = objects > 0
+            if pixel is not None:
+                if not objects[pixel]:
+                    return None
+                wanted = objects == objects[pixel]
+            rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
+            if not rows.size:
+                return None
+            y, x = int(rows[0]), int(columns[0])
+            rect = Rect(y, x, int(rows[-1]) + 1 - y, int(columns[-1]) + 1 - x)
+            labels = painted.read_labels(plane, rect)
+            free = wanted[rect.slices] & (labels == 0)
+            if reject:
+                labels[free] = label(BACKGROUND)
+                return plane, rect, labels
+            new = classes[rect.slices].astype(np.uint32) << np.uint32(24)
+            if apart:
+                here = objects[rect.slices]
+                own = np.searchsorted(np.unique(here[free]), here)
+                new |= (own + number).astype(np.uint32)
+            labels[free] = new[free]
+            return plane, rect, labels
+
+        def carry_out(part: Part | None) -> None:
+            if part is None:
+                self.told.emit("No cell is predicted there.")
+                return
+            self._apply(document.annotation.change(kind, [part]))
+
+        self._work(find, carry_out)
+
+    # --- where to go next --------------------------------------------------------------------
+
+    @Slot()
+    def next_place(self) -> None:
+        """Show the next place where a few strokes would teach the network most."""
+        self._go_to_place(+1)
+
+    @Slot()
+    def previous_place(self) -> None:
+        """Show the place before again."""
+        self._go_to_place(-1)
+
+    def _go_to_place(self, step: int) -> None:
+        """Through the doubtful places of the plane; they are looked for anew after every edit."""
+        document, layer = self._document, self._prediction
+        if layer.empty or layer.plane != document.plane:
+            self.told.emit("There is no prediction here yet that could be uncertain.")
+            return
+        state = document.plane, document.history.position
+        if self._places and state == self._places_of:
+            self._place = (self._place + step) % len(self._places)
+            self.place_found.emit(*self._places[self._place])
+            return
+        maps, labels = layer.read(document.plane_rect), document.annotation.snapshot()
+
+        def find() -> Generator[None, None, Sequence[tuple[int, int]]]:
+            yield
+            from unet_core.where_next import uncertain_places
+
+            return uncertain_places(maps, labels.read(state[0]) > 0, PLACES)
+
+        def go(places: Sequence[tuple[int, int]]) -> None:
+            self._places, self._places_of = places, state
+            self._place = 0 if step > 0 else len(places) - 1
+            if places:
+                self.place_found.emit(*places[self._place])
+            else:
+                self.told.emit("The prediction is certain everywhere on this plane.")
+
+        self._work(find, go)
+
+    # --- through z ---------------------------------------------------------------------------
+
+    def interpolate(self) -> None:
+        """Fill in the planes between the labelled ones below and above this one.
+
+        Only what is not labelled there. Objects are followed by their number, classes without
+        objects as a whole.
+        """
+        document = self._document
+        t, z = document.plane
+        labelled = [p.z for p in document.annotation.labelled_planes() if p.t == t]
+        below = [p for p in labelled if p <= z]
+        # Standing on a labelled plane means the gap above it.
+        above = [p for p in labelled if p > max(below, default=-1)]
+        if not below or not above or min(above) - max(below) < 2:
+            self.told.emit(
+                "Go to a slice between two labelled ones: the slices in between are filled in."
+            )
+            return
+        first, last = max(below), min(above)
+        snapshot = document.annotation.snapshot()
+
+        def find() -> Generator[None, None, list[Part]]:
+            from unet_core.between import between
+
+            ends = [PlaneIndex(t, depth) for depth in (first, last)]
+            box = _labelled_box(snapshot, ends[0]).union(_labelled_box(snapshot, ends[1]))
+            rim = Rect(box.y - 1, box.x - 1, box.height + 2, box.width + 2)
+            rim = rim.intersect(snapshot.plane_rect)
+            one, other = (snapshot.read_labels(plane, rim) for plane in ends)
+            other = _numbered_alike(one, other)
+            parts: list[Part] = [(ends[1], rim, other)]
+            for depth, labels in enumerate(between(one, other, last - first - 1), start=first + 1):
+                parts.append((PlaneIndex(t, depth), rim, labels))
+                yield
+            return parts
+
+        def carry_out(parts: list[Part]) -> None:
+            edit = document.annotation.change("interpolate", parts)
+            self._apply(edit)
+            if edit is None or len(edit.planes) < 2:
+                self.told.emit(
+                    "Nothing on the two labelled slices overlaps; nothing was filled in."
+                )
+
+        self._work(find, carry_out)
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def _apply(self, edit: Edit | None) -> None:
+        if edit is not None:
+            self._document.apply_edit(edit)
+
+    def _work(
+        self, steps: Callable[[], Generator[None, None, Any]], done: Callable[[Any], None]
+    ) -> None:
+        """Run `steps` in a thread, then `done` with the result here; one at a time."""
+        if self._job is not None:
+            return
+        document = self._document
+        stack = document.stack
+        position = document.history.position
+
+        def finish(result: object) -> None:
+            if document.stack is not stack:
+                return
+            if document.history.position != position or document.stroking:
+                # Painted meanwhile: what was found is of yesterday.
+                self.told.emit("The labels changed meanwhile; please try again.")
+                return
+            done(result)
+
+        self._done = finish
+        self._job = Job(steps, self)
+        self._job.succeeded.connect(self._succeeded)
+        self._job.failed.connect(self._failed)
+        self._job.finished.connect(self._finished)
+        self._job.start()
+        self.busy_changed.emit()
+
+    @Slot(object)
+    def _succeeded(self, result: object) -> None:
+        self._done(result)
+
+    @Slot(object)
+    def _failed(self, error: JobError) -> None:
+        self.told.emit(error.sentence)
+
+    @Slot()
+    def _finished(self) -> None:
+        if self._job is not None:
+            self._job.deleteLater()
+        self._job = None
+        self.busy_changed.emit()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Give up what is being worked out."""
+        if self._job is not None:
+            self._job.stop()
+
+    def shutdown(self) -> None:
+        """Give up, and wait for the thread to end."""
+        if self._job is not None:
+            self._job.stop()
+            self._job.wait()
+
+
+def _labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
+    """A box around the labelled pixels of a plane."""
+    box = Rect(0, 0, 0, 0)
+    for key, tile in annotation.tiles(plane).items():
+        box = box.union(_box_in(key, tile > 0))
+    return box
+
+
+def _box_in(key: tuple[int, int], here: NDArray[np.bool_]) -> Rect:
+    """The box, in the plane, around the marked pixels of a tile."""
+    rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
+    y, x = int(rows[0]), int(columns[0])
+    size = int(rows[-1]) + 1 - y, int(columns[-1]) + 1 - x
+    return Rect(key[0] * here.shape[0] + y, key[1] * here.shape[1] + x, *size)
+
+
+def _numbered_alike(one: Labels, other: Labels) -> Labels:
+    """`other` with the numbers that its objects have in `one`, where they lie on each other.
+
+    Painted on two slices, a cell has two numbers. Those that share most pixels are matched first.
+    """
+    both = (objects_of(one) > 0) & (objects_of(other) > 0) & (classes_of(one) == classes_of(other))
+    pairs, shared = np.unique(np.stack((one[both], other[both])), axis=1, return_counts=True)
+    taken = set(np.unique(one).tolist()) & set(np.unique(other).tolist())
+    result = other.copy()
+    for index in np.argsort(-shared, kind="stable").tolist():
+        mine, theirs = (int(number) for number in pairs[:, index])
+        if mine in taken or theirs in taken:
+            continue
+        taken |= {mine, theirs}
+        result[other == np.uint32(theirs)] = mine
+    return result

@@ -1,0 +1,516 @@
+"""Every tool by mouse and keys in the real window, and what it leaves in the labels."""
+
+import numpy as np
+import pytest
+import tifffile
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QMouseEvent, QPointingDevice, QTabletEvent, QWheelEvent
+from PySide6.QtWidgets import QAbstractButton, QApplication
+from scipy import ndimage
+
+from unet_core.annotation import Annotation
+from unet_core.labels import classes_of, objects_of
+from unet_core.polygon import polygon_mask
+from unet_core.stack import PlaneIndex
+from unet_core.tiling import Rect
+
+LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
+NONE, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
+
+
+@pytest.fixture
+def window(make_window, tmp_path):
+    """A window on five planes of 240 × 320 pixels, one screen pixel to each."""
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, np.zeros((5, 240, 320), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    window = make_window(path)
+    window.viewport.zoom_actual()
+    window.document.set_brush_diameter(9)
+    return window
+
+
+def labels(window):
+    return window.document.annotation.read_labels(window.document.plane)
+
+
+def classes(window):
+    return classes_of(labels(window))
+
+
+def objects(window):
+    return objects_of(labels(window))
+
+
+def place(window, point):
+    return window.viewport.image_to_widget(*point)
+
+
+def drag(window, qtbot, *points, button=LEFT, keys=NONE):
+    """Press at the first point, move through the others and release at the last."""
+    view = window.viewport
+    qtbot.mousePress(view, button, keys, place(window, points[0]))
+    for point in points[1:]:
+        # As a real mouse does: qtbot's own move events carry no button on some platforms.
+        at = QPointF(place(window, point))
+        moved = QMouseEvent(
+            QEvent.Type.MouseMove, at, view.mapToGlobal(at), Qt.MouseButton.NoButton, button, keys
+        )
+        QApplication.sendEvent(view, moved)
+    qtbot.mouseRelease(view, button, keys, place(window, points[-1]))
+
+
+def click(window, qtbot, point, button=LEFT, keys=NONE):
+    qtbot.mouseClick(window.viewport, button, keys, place(window, point))
+
+
+def hover(window, point):
+    at = QPointF(place(window, point))
+    moved = QMouseEvent(
+        QEvent.Type.MouseMove,
+        at,
+        window.viewport.mapToGlobal(at),
+        Qt.MouseButton.NoButton,
+        Qt.MouseButton.NoButton,
+        NONE,
+    )
+    QApplication.sendEvent(window.viewport, moved)
+
+
+def press(window, qtbot, key, keys=NONE):
+    window.viewport.setFocus()
+    qtbot.keyClick(window.viewport, key, keys)
+
+
+def do(window, name):
+    window.actions_by_id[name].trigger()
+
+
+def settled(window, qtbot):
+    """Wait until nothing is being worked out."""
+    qtbot.waitUntil(lambda: not window.regions.busy)
+
+
+def ring(window, qtbot, centre, radius):
+    """A closed outline painted with the brush."""
+    angles = np.linspace(0, 2 * np.pi, 40)
+    points = [(centre[0] + radius * np.sin(a), centre[1] + radius * np.cos(a)) for a in angles]
+    drag(window, qtbot, *points)
+
+
+# --- cells apart -----------------------------------------------------------------------------
+
+
+def test_a_stroke_outside_a_cell_begins_a_new_one_and_inside_extends_it(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 80))
+    drag(window, qtbot, (100, 50), (100, 80))
+    assert len(np.unique(objects(window))) == 3
+    first = objects(window)[50, 60]
+    drag(window, qtbot, (50, 60), (70, 60))  # begins inside the first
+    assert objects(window)[70, 60] == first != objects(window)[100, 60]
+    assert window.document.annotation.object_counts() == {2: 2}
+    do(window, "new_object")
+    drag(window, qtbot, (50, 50), (40, 50))  # inside, but asked to be new
+    assert objects(window)[40, 50] not in (0, first)
+    do(window, "apart")
+    drag(window, qtbot, (200, 50), (200, 80))
+    assert classes(window)[200, 60] == 2 and objects(window)[200, 60] == 0
+
+
+def test_the_background_has_no_objects(window, qtbot):
+    press(window, qtbot, Qt.Key.Key_W)
+    drag(window, qtbot, (50, 50), (50, 80))
+    assert (classes(window)[50, 50:80] == 1).all() and not objects(window).any()
+
+
+# --- fill ------------------------------------------------------------------------------------
+
+
+def test_fill_stays_inside_a_closed_border(window, qtbot):
+    ring(window, qtbot, (100, 100), 40)
+    border = classes(window) == 2
+    inside = ndimage.binary_fill_holes(border) & ~border
+    press(window, qtbot, Qt.Key.Key_F)
+    click(window, qtbot, (100, 100))
+    settled(window, qtbot)
+    assert np.array_equal(classes(window) == 2, border | inside)
+    assert not window.messages.isVisible()
+    do(window, "undo")
+    assert np.array_equal(classes(window) == 2, border)
+
+
+def test_fill_of_an_open_region_asks_first(window, qtbot):
+    ring(window, qtbot, (100, 100), 40)
+    before = labels(window)
+    press(window, qtbot, Qt.Key.Key_F)
+    click(window, qtbot, (10, 10))
+    settled(window, qtbot)
+    assert np.array_equal(labels(window), before)
+    assert "reaches the edge" in window.messages.text
+    button = next(b for b in window.messages.findChildren(QAbstractButton) if b.text() == "Fill")
+    qtbot.mouseClick(button, LEFT)
+    assert (classes(window)[before == 0][:100] == 2).all() and classes(window)[10, 10] == 2
+    assert classes(window)[100, 100] == 0  # enclosed, so not meant
+
+
+def test_fill_gives_a_cell_another_class_and_keeps_it_one_cell(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 80))
+    cell = labels(window) > 0
+    number = objects(window)[50, 60]
+    window.document.add_class("debris", "#009e73")
+    press(window, qtbot, Qt.Key.Key_F)
+    click(window, qtbot, (50, 60))
+    settled(window, qtbot)
+    assert np.array_equal(classes(window) == 3, cell)
+    assert (objects(window)[cell] == number).all()
+
+
+# --- polygon and lasso -----------------------------------------------------------------------
+
+
+def test_a_polygon_is_filled_corner_by_corner(window, qtbot):
+    corners = [(40, 40), (40, 140), (120, 140), (120, 40)]
+    press(window, qtbot, Qt.Key.Key_G)
+    for corner in corners:
+        click(window, qtbot, corner)
+    assert not labels(window).any()
+    click(window, qtbot, (200, 200))
+    press(window, qtbot, Qt.Key.Key_Backspace)  # one too many
+    press(window, qtbot, Qt.Key.Key_Return)
+    exact = [window.viewport.widget_to_image(place(window, corner)) for corner in corners]
+    rect, mask = polygon_mask(exact, window.document.plane_rect)
+    expected = np.zeros((240, 320), bool)
+    expected[rect.slices] = mask
+    assert mask.sum() == 8000 and np.array_equal(classes(window) == 2, expected)
+    assert len(window.document.history) == 1
+
+
+@pytest.mark.parametrize("way", ["first corner", "double-click"])
+def test_a_polygon_is_closed_by_the_mouse(window, qtbot, way):
+    press(window, qtbot, Qt.Key.Key_G)
+    for corner in [(40, 40), (40, 140), (120, 140)]:
+        click(window, qtbot, corner)
+    if way == "first corner":
+        click(window, qtbot, (43, 42))
+    else:
+        qtbot.mouseDClick(window.viewport, LEFT, NONE, place(window, (120, 140)))
+    assert classes(window)[60, 100] == 2 and len(window.document.history) == 1
+
+
+def test_a_lasso_fills_what_it_goes_round_and_escape_discards_it(window, qtbot):
+    press(window, qtbot, Qt.Key.Key_G)
+    angles = np.linspace(0, 2 * np.pi, 30)[:-1]
+    circle = [(120 + 50 * np.sin(a), 160 + 50 * np.cos(a)) for a in angles]
+    drag(window, qtbot, *circle)
+    y, x = np.mgrid[:240, :320] + 0.5
+    away = np.hypot(y - 120.5, x - 160.5)
+    painted = classes(window) == 2
+    assert painted[away < 48].all() and not painted[away > 52].any()
+    click(window, qtbot, (10, 10))
+    click(window, qtbot, (10, 60))
+    press(window, qtbot, Qt.Key.Key_Escape)
+    press(window, qtbot, Qt.Key.Key_Return)
+    assert len(window.document.history) == 1
+
+
+def test_right_drag_encircles_where_that_is_chosen(window, qtbot):
+    window.viewport.right_drag = "encircle"
+    drag(window, qtbot, (40, 40), (40, 140), (120, 140), (120, 40), button=RIGHT)
+    assert classes(window)[80, 90] == 2
+
+
+# --- cells: merge, split, delete -------------------------------------------------------------
+
+
+def test_merge_makes_cells_one_and_split_cuts_them(window, qtbot):
+    for row in (50, 70, 90):
+        drag(window, qtbot, (row, 50), (row, 150))
+    before = labels(window)
+    do(window, "merge")
+    drag(window, qtbot, (50, 100), (60, 100), (70, 100))
+    assert objects(window)[50, 60] == objects(window)[70, 60] != objects(window)[90, 60]
+    assert np.array_equal(classes(window), classes_of(before))
+    do(window, "undo")
+    assert np.array_equal(labels(window), before)
+    do(window, "split")
+    drag(window, qtbot, (40, 100), (75, 100))  # across two of them
+    numbers = objects(window)
+    assert numbers[50, 60] != numbers[50, 140] and numbers[70, 60] != numbers[70, 140]
+    assert numbers[90, 60] == numbers[90, 140]
+    assert np.array_equal(numbers > 0, objects_of(before) > 0)  # not a pixel is lost
+    assert window.document.annotation.object_counts() == {2: 5}
+    assert len(window.document.history) == 4
+    drag(window, qtbot, (85, 100), (90, 100))  # not all the way through
+    assert "right across" in window.messages.text and len(window.document.history) == 4
+
+
+def test_delete_takes_the_cell_under_the_cursor_away_and_no_other(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 150))
+    drag(window, qtbot, (58, 50), (58, 150))  # touches the first
+    first = labels(window)[50, 60]
+    hover(window, (58, 100))
+    press(window, qtbot, Qt.Key.Key_Delete)
+    assert set(np.unique(labels(window))) == {0, first}
+    do(window, "undo")
+    assert window.document.annotation.object_counts() == {2: 2}
+
+
+def test_delete_of_a_plain_label_takes_its_connected_region(window, qtbot):
+    press(window, qtbot, Qt.Key.Key_W)
+    drag(window, qtbot, (50, 50), (50, 150))
+    drag(window, qtbot, (150, 50), (150, 150))
+    hover(window, (50, 100))
+    press(window, qtbot, Qt.Key.Key_Delete)
+    settled(window, qtbot)
+    assert not classes(window)[:100].any() and classes(window)[150, 100] == 1
+
+
+# --- what strokes leave alone ----------------------------------------------------------------
+
+
+def test_other_labels_are_left_alone_where_that_is_chosen(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 150))
+    cell = labels(window) > 0
+    press(window, qtbot, Qt.Key.Key_B, Qt.KeyboardModifier.ControlModifier)
+    assert window.document.keep_others
+    press(window, qtbot, Qt.Key.Key_W)
+    drag(window, qtbot, (20, 100), (100, 100))
+    assert (classes(window)[cell] == 2).all() and classes(window)[70, 100] == 1
+    # The eraser takes away only the class that is being painted.
+    drag(window, qtbot, (20, 100), (100, 100), button=RIGHT)
+    assert np.array_equal(labels(window) > 0, cell)
+
+
+def test_a_locked_class_stays_as_it_is(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 150))
+    cell = labels(window) > 0
+    press(window, qtbot, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
+    drag(window, qtbot, (40, 60), (60, 140), button=RIGHT)
+    hover(window, (50, 100))
+    press(window, qtbot, Qt.Key.Key_Delete)
+    assert np.array_equal(labels(window) > 0, cell)
+    press(window, qtbot, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
+    press(window, qtbot, Qt.Key.Key_Delete)
+    assert not labels(window).any()
+
+
+def test_a_complete_region_is_background_where_nothing_is_painted(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 150))
+    cell = labels(window) > 0
+    do(window, "complete")
+    drag(window, qtbot, (20, 20), (60, 60), (90, 200))
+    expected = np.zeros((240, 320), np.uint8)
+    expected[20:91, 20:201] = 1
+    expected[cell] = 2
+    assert np.array_equal(classes(window), expected)
+    do(window, "undo")
+    assert np.array_equal(labels(window) > 0, cell)
+
+
+# --- the prediction --------------------------------------------------------------------------
+
+
+def predict(window, maps):
+    layer = window.viewport.prediction_layer
+    layer.put(window.document.plane, window.document.plane_rect, maps[None])
+
+
+def test_predicted_cells_are_accepted_and_rejected(window, qtbot):
+    maps = np.zeros((240, 320), np.uint8)
+    maps[20:60, 20:60], maps[20:60, 100:140], maps[150:200, 20:60] = 200, 250, 220
+    predict(window, maps)
+    hover(window, (40, 40))
+    press(window, qtbot, Qt.Key.Key_Return)
+    settled(window, qtbot)
+    assert np.array_equal(classes(window) == 2, (maps == 200))
+    hover(window, (40, 120))
+    press(window, qtbot, Qt.Key.Key_Delete)
+    settled(window, qtbot)
+    assert np.array_equal(classes(window) == 1, (maps == 250))
+    press(window, qtbot, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    settled(window, qtbot)
+    # The third one too; what was rejected stays background.
+    assert np.array_equal(classes(window) == 2, (maps == 200) | (maps == 220))
+    assert window.document.annotation.object_counts() == {2: 2}
+    for _ in range(3):
+        do(window, "undo")
+    assert not labels(window).any()
+
+
+def test_where_nothing_is_predicted_nothing_is_accepted(window, qtbot):
+    hover(window, (40, 40))
+    press(window, qtbot, Qt.Key.Key_Return)
+    settled(window, qtbot)
+    assert "no prediction" in window.messages.text and not labels(window).any()
+
+
+def test_tab_goes_where_the_prediction_is_least_certain(window, qtbot):
+    maps = np.zeros((240, 320), np.uint8)
+    maps[20:60, 20:60], maps[150:190, 250:290] = 128, 90
+    predict(window, maps)
+    seen = []
+    window.regions.place_found.connect(lambda y, x: seen.append((y, x)))
+    for _ in range(3):
+        press(window, qtbot, Qt.Key.Key_Tab)
+        settled(window, qtbot)
+    press(window, qtbot, Qt.Key.Key_Tab, SHIFT)
+    assert [maps[place] for place in seen] == [128, 90, 128, 90]
+    centre = window.viewport.camera.centre
+    assert abs(centre.y - seen[-1][0]) <= 1 and abs(centre.x - seen[-1][1]) <= 1
+    drag(window, qtbot, (170, 250), (170, 299))
+    assert window.viewport.hasFocus()
+
+
+# --- through the stack -----------------------------------------------------------------------
+
+
+def test_slices_between_two_labelled_ones_are_filled_in(window, qtbot):
+    def disc(z, radius, number):
+        y, x = np.mgrid[:240, :320]
+        mask = np.hypot(y - 100, x - 100) <= radius
+        edit = window.document.annotation.fill(
+            PlaneIndex(0, z), Rect(0, 0, 240, 320), mask, 2, number
+        )
+        window.document.apply_edit(edit)
+
+    disc(0, 20, 1)
+    disc(4, 40, 2)
+    window.document.set_plane(0, 2)
+    do(window, "interpolate")
+    settled(window, qtbot)
+    annotation = window.document.annotation
+    areas = [(annotation.read(PlaneIndex(0, z)) == 2).sum() for z in range(5)]
+    assert areas == sorted(areas) and len(set(areas)) == 5
+    assert abs(np.sqrt(areas[2] / np.pi) - 30) < 1.5
+    # One cell through all of it, though it was painted with two numbers.
+    assert all(annotation.label_at(PlaneIndex(0, z), 100, 100) == (2, 1) for z in range(5))
+    do(window, "undo")
+    assert not annotation.read(PlaneIndex(0, 2)).any()
+    assert annotation.label_at(PlaneIndex(0, 4), 100, 100) == (2, 2)
+
+
+def test_without_two_labelled_slices_nothing_is_filled_in(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 80))
+    do(window, "interpolate")
+    settled(window, qtbot)
+    assert "between two labelled" in window.messages.text
+    assert len(window.document.history) == 1
+
+
+# --- the pen ---------------------------------------------------------------------------------
+
+
+def test_a_smooth_stroke_has_both_ends_and_no_tremor(window, qtbot):
+    do(window, "smooth")
+    window.document.set_brush_diameter(3)
+    zigzag = [(100 + 4 * (i % 2), 20 + 4 * i) for i in range(60)]
+    drag(window, qtbot, *zigzag)
+    painted = classes(window) == 2
+    assert ndimage.label(painted, np.ones((3, 3)))[1] == 1
+    assert painted[zigzag[0]] and painted[zigzag[-1]]
+    rows = np.nonzero(painted[:, 60:200])[0]
+    do(window, "undo")
+    do(window, "smooth")
+    drag(window, qtbot, *zigzag)
+    rough = np.nonzero((classes(window) == 2)[:, 60:200])[0]
+    assert np.ptp(rows) < np.ptp(rough)
+
+
+def test_a_pen_paints_as_wide_as_it_is_pressed(window, qtbot):
+    do(window, "pressure")
+    window.document.set_brush_diameter(21)
+    for row, pressure in ((50, 1.0), (100, 0.3)):
+        pen(window, pressure)
+        drag(window, qtbot, (row, 50), (row, 150))
+    widths = [(classes(window)[row - 20 : row + 20, 100] > 0).sum() for row in (50, 100)]
+    assert widths[0] in (20, 21, 22) and widths[1] in (5, 6, 7)
+    do(window, "pressure")
+    pen(window, 0.3)
+    drag(window, qtbot, (200, 50), (200, 150))
+    assert (classes(window)[180:220, 100] > 0).sum() == widths[0]
+
+
+def pen(window, pressure):
+    """A pen touches the tablet; the mouse event that Qt makes of it is the test's own."""
+    at = QPointF(place(window, (5, 5)))
+    event = QTabletEvent(
+        QEvent.Type.TabletPress,
+        QPointingDevice.primaryPointingDevice(),
+        at,
+        window.viewport.mapToGlobal(at),
+        pressure,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        NONE,
+        LEFT,
+        LEFT,
+    )
+    QApplication.sendEvent(window.viewport, event)
+
+
+def test_shift_erases_where_that_is_chosen(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 150))
+    window.viewport.shift_erases = True
+    drag(window, qtbot, (50, 50), (50, 150), keys=SHIFT)
+    assert not labels(window).any()
+
+
+def test_wheel_goes_through_slices_where_that_is_chosen(window, qtbot):
+    window.viewport.wheel = "slice"
+    zoom = window.viewport.camera.zoom
+    wheel(window, 1)
+    assert window.document.plane.z == 1 and window.viewport.camera.zoom == zoom
+    wheel(window, 1, Qt.KeyboardModifier.ControlModifier)
+    assert window.document.plane.z == 1 and window.viewport.camera.zoom > zoom
+
+
+def wheel(window, notches, keys=NONE):
+    at = QPointF(place(window, (100, 100)))
+    event = QWheelEvent(
+        at,
+        window.viewport.mapToGlobal(at),
+        QPoint(),
+        QPoint(0, 120 * notches),
+        Qt.MouseButton.NoButton,
+        keys,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(window.viewport, event)
+
+
+def test_everything_is_undone_and_redone_exactly(window, qtbot):
+    """A sitting with every tool: undone it is empty, redone it is the same on every plane."""
+    ring(window, qtbot, (100, 100), 40)
+    do(window, "fill")
+    click(window, qtbot, (100, 100))
+    settled(window, qtbot)
+    do(window, "complete")
+    drag(window, qtbot, (20, 20), (180, 200))
+    do(window, "polygon")
+    drag(window, qtbot, (190, 20), (190, 100), (230, 60))
+    do(window, "split")
+    drag(window, qtbot, (60, 100), (160, 100))
+    window.document.set_plane(0, 4)
+    qtbot.waitUntil(lambda: window.viewport.paintable)
+    do(window, "polygon")
+    drag(window, qtbot, (60, 60), (60, 140), (140, 140), (140, 60))
+    window.document.set_plane(0, 2)
+    qtbot.waitUntil(lambda: window.viewport.paintable)
+    do(window, "interpolate")
+    settled(window, qtbot)
+    annotation = window.document.annotation
+    planes = [PlaneIndex(0, z) for z in range(5)]
+    after = [annotation.read_labels(plane) for plane in planes]
+    steps = len(window.document.history)
+    assert steps == 7
+    for _ in range(steps):
+        do(window, "undo")
+    assert annotation.labelled_planes() == [] and annotation.counts() == {}
+    for _ in range(steps):
+        do(window, "redo")
+    for plane, expected in zip(planes, after, strict=True):
+        assert np.array_equal(annotation.read_labels(plane), expected)
+    assert isinstance(annotation, Annotation)

@@ -53,11 +53,14 @@ from tests.benchmarks.forest import forest
 from tests.benchmarks.scores import Scores, score
 from tests.benchmarks.tables import Record, curve, full_labels, report
 from unet_core.device import describe, prepare_thread
+from unet_core.objects import classes_of_objects
 
 SCRATCH_SECONDS = 30
 CURVE = (2, 4, 8, 16, 32)
 WHOLE_MASKS = 0
-"""Stands for the number of strokes where whole masks were given."""
+"""Stands for the number of strokes where whole masks were given…"""
+SAME_IMAGES = -2
+"""…and for that where the two images that are painted on elsewhere were labelled whole."""
 FOLDS = 5
 CLOCKS = {"wall": time.monotonic, "processor": time.thread_time}
 METHODS = ("forest", "scratch", "bundled", "instant", "limn")
@@ -219,6 +222,11 @@ def main() -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--curve", action="store_true")
     mode.add_argument("--full-labels", action="store_true")
+    mode.add_argument(
+        "--whole-images",
+        action="store_true",
+        help="label the two images whole: the most they teach",
+    )
     args = parser.parse_args()
     prepare_thread()
     torch.set_num_threads(args.threads)
@@ -227,6 +235,8 @@ def main() -> None:
     wanted: set[int] = set(CURVE) if args.curve else {args.strokes}
     if args.full_labels:
         wanted = {WHOLE_MASKS}
+    if args.whole_images:
+        wanted = {SAME_IMAGES}
     for strokes in sorted(wanted):
         for case in cases(args.sets, args.seeds, strokes, args.data):
             how = Sitting(strokes, args.rounds, args.marks, args.clock)
@@ -264,7 +274,10 @@ def cases(sets: list[str], seeds: int, strokes: int, data: Path) -> Iterator[Cas
         return
     for seed in range(seeds):  # all sets once before any set twice: a first table comes early
         for name in sets:
-            yield load_case(name, seed, strokes, data)
+            case = load_case(name, seed, max(strokes, 1), data)
+            if strokes == SAME_IMAGES:
+                case.train_labels[:] = [classes_of_objects(t + 1) for t in case.train_truth]
+            yield case
 
 
 def tell(record: Record) -> None:
@@ -281,6 +294,8 @@ def about(seeds: int, strokes: list[int], clock: str) -> str:
         painted_how = (
             f"whole masks of {FOLDS - 1} parts of {FOLDS}, the last part is scored in turn"
         )
+    elif strokes == [SAME_IMAGES]:
+        painted_how = f"whole masks of the same 2 images, seeds 0…{seeds - 1}"
     else:
         painted_how = (
             f"{', '.join(map(str, strokes))} strokes on each of 2 images, seeds 0…{seeds - 1}: "

@@ -24,6 +24,9 @@ from unet_core.patches import Augmentation, Batch, TrainingSet, draw_batch
 from unet_core.steps import result_of
 from unet_core.validation import Judge, Score, Verdict, verdict_of
 
+UNJUDGED = 0.5
+"""Share of the way from the starting weights to the learned ones that is gone where nothing tells
+how well the learned ones do on what they have not seen."""
 JUDGE_EVERY = 8
 """Steps between two looks at whether the new weights are better than those that are shown."""
 WORTHWHILE = 0.01
@@ -252,10 +255,13 @@ def fit(
 
     The first report comes before the first step: a model that was never fine-tuned gets a head
     fitted in closed form (see `head`). From then on every `JUDGE_EVERY` steps the averaged weights
-    replace those in the report's model if they are no worse on strokes that were kept aside (on
-    the strokes themselves where there are too few). Ends after `steps` or `seconds` of wall time,
-    and without `steps` also when `Recipe.patience` steps have brought nothing better; returns the
-    model of the last report. The result depends on the start, the data, the seed, the device and
+    replace those in the report's model if they are no worse on strokes that were kept aside. Where
+    there are too few to keep any aside, they are judged by the strokes themselves, which they fit
+    too well: then only `UNJUDGED` of the way to them is gone (Wortsman et al., CVPR 2022, average
+    the weights before and after fine-tuning for the same reason).
+
+    Ends after `steps` or `seconds` of wall time, and without `steps` also when `Recipe.patience`
+    steps have brought nothing better; returns the model of the last report. The result depends on the start, the data, the seed, the device and
     the number of steps, and on nothing else; a `head` that has been fitted to the features of the
     same start before, on the same device, only saves time.
 
@@ -281,6 +287,7 @@ def fit(
         head.fit(learned, into=shown, channel=channel)
     place(shown.network, device).eval()
     shift = torch.tensor(shown.share_shift or (0.0,) * len(shown.classes), device=device)
+    origin = deepcopy(shown.network)
     recipe = shown.network.recipe
     augmentation = Augmentation(elastic=recipe.elastic, elastic_grid=recipe.elastic_grid)
     trainer: Trainer
@@ -301,16 +308,19 @@ def fit(
         patience.look(score.loss, step)
 
     def consider() -> None:
-        """Show the averaged weights if they are no worse than those that are shown."""
+        """Show what was learned if it is no worse than what is shown."""
         nonlocal score, generation, judged
         assert score is not None
         judged = step
-        candidate = judge.score(trainer.average.network, shift, trainer.dtype)
+        learned_so_far = trainer.average.network
+        if not aside and not from_scratch:
+            learned_so_far = _between(origin, learned_so_far, UNJUDGED)
+        candidate = judge.score(learned_so_far, shift, trainer.dtype)
         patience.look(candidate.loss, step)
         if candidate.loss <= score.loss:
             score = candidate
             generation += 1
-            shown.network.load_state_dict(trainer.average.network.state_dict())
+            shown.network.load_state_dict(learned_so_far.state_dict())
 
     def note() -> Verdict:
         """Keep with the model where it comes from, and how good it is."""
@@ -388,6 +398,16 @@ def fit(
 def _last(steps: int | None, enough: int) -> int | None:
     """The last step where `steps` are asked for, but up to `enough` are made in any case."""
     return None if steps is None else max(steps, enough)
+
+
+@torch.no_grad()
+def _between(one: Network, other: Network, share: float) -> Network:
+    """A network whose weights lie between those of two, `share` of the way to the other."""
+    result = deepcopy(one)
+    for mine, theirs in zip(result.state_dict().values(), other.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, share)
+    return result
 
 
 class _Patience:

@@ -225,7 +225,7 @@ def main() -> None:
     mode.add_argument(
         "--whole-images",
         action="store_true",
-        help="label the two images whole: the most they teach",
+        help="label the two images whole",
     )
     args = parser.parse_args()
     prepare_thread()

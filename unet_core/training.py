@@ -261,9 +261,10 @@ def fit(
     the weights before and after fine-tuning for the same reason).
 
     Ends after `steps` or `seconds` of wall time, and without `steps` also when `Recipe.patience`
-    steps have brought nothing better; returns the model of the last report. The result depends on the start, the data, the seed, the device and
-    the number of steps, and on nothing else; a `head` that has been fitted to the features of the
-    same start before, on the same device, only saves time.
+    steps have brought nothing better; returns the model of the last report. The result depends on
+    the start, the data, the seed, the device and the number of steps, and on nothing else; a `head`
+    that has been fitted to the features of the same start before, on the same device, only saves
+    time.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import torch
 
 from tests.annotator import annotate
 from tests.synthetic import dice, make_cells
-from unet_core import head
+from unet_core import head, training
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
 from unet_core.device import training_dtype
 from unet_core.head import InstantHead
@@ -23,7 +23,7 @@ from unet_core.patches import Region, TrainingSet
 from unet_core.stack import PlaneIndex
 from unet_core.steps import result_of
 from unet_core.training import JUDGE_EVERY, TrainingError, anchor_loss, fit, masked_loss
-from unet_core.validation import Judge
+from unet_core.validation import Judge, Score
 
 CPU = torch.device("cpu")
 
@@ -208,6 +208,25 @@ def test_worse_weights_are_never_shown(small_steps, monkeypatch):
     *_, last = fitting
     assert last.generation == 0
     assert same_weights(last.model, answer)
+
+
+def test_where_nothing_can_judge_it_only_half_of_the_way_is_gone(small_steps, monkeypatch):
+    """Eight strokes are too few to keep any aside, so they cannot tell how much is too much."""
+    losses = itertools.count(1000, -1)
+    monkeypatch.setattr(Judge, "score", lambda *_: Score(next(losses), 0.9, 6))
+
+    def weights(share):
+        monkeypatch.setattr(training, "UNJUDGED", share)
+        fitting = fit(Model.bundled(), data_of()[0], device=CPU, steps=JUDGE_EVERY)
+        first = next(fitting).model.copy().network.state_dict()
+        last = result_of(fitting).network.state_dict()
+        return [(first[name], last[name]) for name in first if last[name].is_floating_point()]
+
+    none, half, whole = (weights(share) for share in (0.0, 0.5, 1.0))
+    assert all(torch.equal(before, after) for before, after in none)
+    assert any((after != before).any() for before, after in whole)
+    for (before, after), (_, learned) in zip(half, whole, strict=True):
+        torch.testing.assert_close(after, (before + learned) / 2)
 
 
 def test_it_stops_by_itself_when_nothing_gets_better(small_steps, monkeypatch):

@@ -282,6 +282,7 @@ class Document(QObject):
     def apply_edit(self, edit: Edit) -> None:
         """Take over a new edit that `annotation.write` or the like has already carried out."""
         self.end_stroke()
+        self._new_object = False
         self._announce_labels(edit)
         self.history.push(edit)
         self.edited.emit(edit)

@@ -81,20 +81,11 @@ class Regions(QObject):
         if there in document.kept_from(value):
             self.told.emit("This label is locked or kept; nothing was filled.")
             return
-        if not (there == value and number) and not (there >= FIRST_CELL_CLASS and number):
-            number = document.object_for(value, y, x)
         if value < FIRST_CELL_CLASS:
             number = 0
-        plane, labels = document.plane, document.annotation.snapshot()
-
-        def find() -> Generator[None, None, Region]:
-            yield
-            from unet_core.flood import flood
-
-            def read(rect: Rect) -> Labels:
-                return labels.read_labels(plane, rect)
-
-            return flood(read, labels.plane_rect, seed, FILL_LIMIT)
+        elif not number:
+            number = document.object_for(value, y, x)
+        plane, annotation = document.plane, document.annotation
 
         def fill(region: Region) -> None:
             if not region.complete:
@@ -105,11 +96,19 @@ class Regions(QObject):
                 return
 
             def carry_out() -> None:
-                edit = document.annotation.fill(
-                    plane, region.rect, region.mask, value, number, keep=document.kept_from(value)
+                if document.annotation is not annotation:
+                    return  # the answer came when another image was open
+                document.end_stroke()
+                self._apply(
+                    annotation.fill(
+                        plane,
+                        region.rect,
+                        region.mask,
+                        value,
+                        number,
+                        keep=document.kept_from(value),
+                    )
                 )
-                if edit is not None:
-                    document.apply_edit(edit)
 
             if region.closed or there:
                 carry_out()
@@ -122,7 +121,22 @@ class Regions(QObject):
                     carry_out,
                 )
 
-        self._work(find, fill)
+        self._work(self._flood(seed), fill)
+
+    def _flood(self, seed: tuple[int, int]) -> Callable[[], Generator[None, None, Region]]:
+        """Steps that find the connected region of one label around a pixel."""
+        plane, labels = self._document.plane, self._document.annotation.snapshot()
+
+        def read(rect: Rect) -> Labels:
+            return labels.read_labels(plane, rect)
+
+        def find() -> Generator[None, None, Region]:
+            yield
+            from unet_core.flood import flood
+
+            return flood(read, labels.plane_rect, seed, FILL_LIMIT)
+
+        return find
 
     # --- what was drawn ----------------------------------------------------------------------
 
@@ -292,16 +306,7 @@ class Regions(QObject):
     def _clear_region(self, seed: tuple[int, int]) -> None:
         """Unlabel the connected region of labels that belong to no object."""
         document = self._document
-        plane, labels = document.plane, document.annotation.snapshot()
-
-        def find() -> Generator[None, None, Region]:
-            yield
-            from unet_core.flood import flood
-
-            def read(rect: Rect) -> Labels:
-                return labels.read_labels(plane, rect)
-
-            return flood(read, labels.plane_rect, seed, FILL_LIMIT)
+        plane = document.plane
 
         def clear(region: Region) -> None:
             self._apply(
@@ -310,7 +315,7 @@ class Regions(QObject):
                 )
             )
 
-        self._work(find, clear)
+        self._work(self._flood(seed), clear)
 
     # --- the prediction ----------------------------------------------------------------------
 

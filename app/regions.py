@@ -72,6 +72,7 @@ class Regions(QObject):
 
         A region that meets the edge of the plane is not closed: the user is asked first.
         """
+        self._document.end_stroke()
         document = self._document
         seed = int(y // 1), int(x // 1)
         if Rect(*seed, 1, 1).intersect(document.plane_rect).empty:
@@ -143,6 +144,7 @@ class Regions(QObject):
     @Slot(str, object)
     def carry_out(self, tool: str, points: list[Point]) -> None:
         """Do with a drawn line, polygon or box what its tool is for."""
+        self._document.end_stroke()
         if tool == "polygon":
             self.polygon(points)
         elif tool == "merge":
@@ -192,6 +194,7 @@ class Regions(QObject):
 
         What is rejected becomes background, so that the network learns that it was wrong.
         """
+        self._document.end_stroke()
         document = self._document
         pixel = int(y // 1), int(x // 1)
         value, number = document.annotation.label_at(document.plane, *pixel)
@@ -230,10 +233,12 @@ class Regions(QObject):
 
     def accept(self, y: float, x: float) -> None:
         """Take the predicted object at `(y, x)` over as if it had been painted."""
+        self._document.end_stroke()
         self._take_predicted((int(y // 1), int(x // 1)), reject=False)
 
     def accept_all(self) -> None:
         """Take over every predicted object of the plane where nothing is painted yet."""
+        self._document.end_stroke()
         self._take_predicted(None, reject=False)
 
     def merge(self, points: Sequence[Point]) -> None:
@@ -420,6 +425,7 @@ class Regions(QObject):
         Only what is not labelled there. Objects are followed by their number, classes without
         objects as a whole.
         """
+        self._document.end_stroke()
         document = self._document
         t, z = document.plane
         labelled = [p.z for p in document.annotation.labelled_planes() if p.t == t]

@@ -254,6 +254,20 @@ def test_delete_takes_the_cell_under_the_cursor_away_and_no_other(window, qtbot)
     assert window.document.annotation.object_counts() == {2: 2}
 
 
+def test_a_command_in_the_middle_of_a_stroke_ends_the_stroke_first(window, qtbot):
+    drag(window, qtbot, (50, 50), (50, 150))
+    view = window.viewport
+    qtbot.mousePress(view, LEFT, NONE, place(window, (100, 50)))
+    hover(window, (50, 100))
+    window.document.begin_stroke(100, 50)
+    window.document.extend_stroke(100, 150)
+    assert window.document.stroking
+    do(window, "delete_object")
+    assert not window.document.stroking
+    assert not classes(window)[50].any() and classes(window)[100, 100] == 2
+    qtbot.mouseRelease(view, LEFT, NONE, place(window, (100, 150)))
+
+
 def test_delete_of_a_plain_label_takes_its_connected_region(window, qtbot):
     press(window, qtbot, Qt.Key.Key_W)
     drag(window, qtbot, (50, 50), (50, 150))

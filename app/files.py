@@ -31,6 +31,8 @@ class Files(QObject):
     title_changed = Signal(str)
     opened = Signal(object)
     """What the project remembers of the window, a dict; empty for a new image."""
+    leaving = Signal()
+    """The present image is about to make way for another."""
     finished = Signal()
     """No job of this object runs any more."""
 
@@ -178,6 +180,7 @@ class Files(QObject):
         assert self._ready is not None
         self._switching = True
         self._document.end_stroke()
+        self.leaving.emit()
         if self._ready.project is not None:
             # Strokes made before the answer would go to the wrong project.
             self._window.setEnabled(False)

@@ -341,6 +341,9 @@ class MainWindow(QMainWindow):
         self.files.finished.connect(self._part_finished)
         # The rest
         self.habits.changed.connect(self._show_habits)
+        self.files.leaving.connect(self.regions.cancel)
+        self.files.leaving.connect(self.history_desk.stop)
+        self.regions.finished.connect(self._part_finished)
         self.regions.told.connect(self._tell)
         self.regions.place_found.connect(viewport.centre_on)
         self.regions.asked.connect(self._ask)
@@ -498,7 +501,9 @@ class MainWindow(QMainWindow):
         y, x = pixel
         classes, predicted = self.document.classes, self.viewport.prediction_layer
         value, number = self.document.annotation.label_at(shown.plane, y, x)
-        name = classes[value - 1].name if value else "unlabelled"
+        listed = value <= len(classes)
+        name = classes[value - 1].name if value and listed else f"class {value}"
+        name = name if value else "unlabelled"
         seen: dict[str, float] = {}
         if predicted.plane == shown.plane:
             maps = predicted.read(Rect(y, x, 1, 1))[:, 0, 0]
@@ -650,7 +655,9 @@ class MainWindow(QMainWindow):
             files_busy = self.files.shutdown()
             self.player.stop()
             cutting = self.orthogonal.shutdown()
-            self._running = engine_busy + files_busy + cutting + self.counter.shutdown()
+            self.history_desk.stop()
+            changing = self.regions.shutdown()
+            self._running = engine_busy + files_busy + cutting + changing + self.counter.shutdown()
             if not self._running:
                 self.saver.shutdown()
         if not self._saver_done:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from PySide6.QtCore import QObject, Signal, Slot
 from app.document import DELETE_CLASS, FIRST_CELL_CLASS, Document
 from app.jobs import Job, JobError
 from app.layers import PredictionLayer
-from unet_core.annotation import BACKGROUND, Annotation, Edit
+from unet_core.annotation import BACKGROUND, Annotation, AnnotationError, Edit
 from unet_core.brush import Point, pixel_path
-from unet_core.labels import Labels, class_of, classes_of, label, objects_of
+from unet_core.labels import MAX_OBJECT, Labels, class_of, classes_of, label, objects_of
 from unet_core.polygon import polygon_mask
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 FILL_LIMIT = 2**24
 """A fill is given up when it has reached so many pixels."""
+
+CHANGED_MEANWHILE = "The labels have changed meanwhile; please try again."
 
 PLACES = 50
 """So many uncertain places of a plane are gone through at most."""
@@ -46,7 +49,8 @@ class Regions(QObject):
     """A question, the text of its button, and what to call when it is pressed."""
     place_found = Signal(int, int)
     """The pixel `(y, x)` around which to paint next."""
-    busy_changed = Signal()
+    finished = Signal()
+    """What was being worked out when `shutdown` was called has ended."""
 
     def __init__(self, document: Document, prediction: PredictionLayer, parent: QObject) -> None:
         super().__init__(parent)
@@ -56,8 +60,13 @@ class Regions(QObject):
         self._places: Sequence[tuple[int, int]] = ()
         self._places_of: object = None
         self._place = 0
+        self._waiting: list[Callable[[], None]] = []
+        # Counts everything that changes labels: what was found before is of yesterday.
+        self._revision = 0
+        self._closing = False
         self._done: Callable[[object], None] = lambda result: None
         document.stack_changed.connect(self.cancel)
+        document.history_changed.connect(self._count_revision)
 
     @property
     def busy(self) -> bool:
@@ -72,6 +81,8 @@ class Regions(QObject):
 
         A region that meets the edge of the plane is not closed: the user is asked first.
         """
+        if self._later(partial(self.fill, y, x)):
+            return
         self._document.end_stroke()
         document = self._document
         seed = int(y // 1), int(x // 1)
@@ -82,10 +93,6 @@ class Regions(QObject):
         if there in document.kept_from(value):
             self.told.emit("This label is locked or kept; nothing was filled.")
             return
-        if value < FIRST_CELL_CLASS:
-            number = 0
-        elif not number:
-            number = document.object_for(value, y, x)
         plane, annotation = document.plane, document.annotation
 
         def fill(region: Region) -> None:
@@ -96,20 +103,17 @@ class Regions(QObject):
                 )
                 return
 
+            found_at = self._revision
+
             def carry_out() -> None:
-                if document.annotation is not annotation:
-                    return  # the answer came when another image was open
                 document.end_stroke()
-                self._apply(
-                    annotation.fill(
-                        plane,
-                        region.rect,
-                        region.mask,
-                        value,
-                        number,
-                        keep=document.kept_from(value),
-                    )
-                )
+                if document.annotation is not annotation or self._revision != found_at:
+                    self.told.emit(CHANGED_MEANWHILE)
+                    return
+                own = number if value >= FIRST_CELL_CLASS else 0
+                own = own or document.object_for(value, y, x)
+                keep = document.kept_from(value)
+                self._apply(annotation.fill(plane, region.rect, region.mask, value, own, keep=keep))
 
             if region.closed or there:
                 carry_out()
@@ -194,6 +198,8 @@ class Regions(QObject):
 
         What is rejected becomes background, so that the network learns that it was wrong.
         """
+        if self._later(partial(self.delete, y, x)):
+            return
         self._document.end_stroke()
         document = self._document
         pixel = int(y // 1), int(x // 1)
@@ -210,11 +216,14 @@ class Regions(QObject):
     @Slot(int)
     def delete_class(self, value: int) -> None:
         """Unlabel class `value` on all planes; the last class of the list also leaves it."""
+        if self._later(partial(self.delete_class, value)):
+            return
         document = self._document
         name = document.classes[value - 1].name
         if value in document.locked:
             self.told.emit(f"The class “{name}” is locked.")
             return
+        document.end_stroke()
         labels = document.annotation.snapshot()
 
         def carry_out(edit: Edit | None) -> None:
@@ -233,11 +242,15 @@ class Regions(QObject):
 
     def accept(self, y: float, x: float) -> None:
         """Take the predicted object at `(y, x)` over as if it had been painted."""
+        if self._later(partial(self.accept, y, x)):
+            return
         self._document.end_stroke()
         self._take_predicted((int(y // 1), int(x // 1)), reject=False)
 
     def accept_all(self) -> None:
         """Take over every predicted object of the plane where nothing is painted yet."""
+        if self._later(self.accept_all):
+            return
         self._document.end_stroke()
         self._take_predicted(None, reject=False)
 
@@ -293,20 +306,8 @@ class Regions(QObject):
 
     def _relabel(self, kind: str, becomes: dict[int, int]) -> None:
         """Give objects of the plane other labels, in one edit."""
-        document = self._document
-        parts: list[Part] = []
-        for (row, column), tile in document.annotation.tiles(document.plane).items():
-            new = tile
-            for old, one in becomes.items():
-                here = tile == np.uint32(old)
-                if here.any():
-                    new = np.where(here, np.uint32(one), new)
-            if new is not tile:
-                side = tile.shape[0]
-                whole = Rect(row * side, column * side, side, side)
-                rect = whole.intersect(document.plane_rect)
-                parts.append((document.plane, rect, new[: rect.height, : rect.width]))
-        self._apply(document.annotation.change(kind, parts))
+        annotation, plane = self._document.annotation, self._document.plane
+        self._apply(annotation.change(kind, _relabelled(annotation, plane, becomes)))
 
     def _clear_region(self, seed: tuple[int, int]) -> None:
         """Unlabel the connected region of labels that belong to no object."""
@@ -331,10 +332,12 @@ class Regions(QObject):
         if layer.empty or layer.plane != plane:
             self.told.emit("There is no prediction here to accept or reject.")
             return
-        maps, interior, threshold = layer.read(area), layer.read_interior(area), layer.threshold
+        # Of classes that the network knows and the list does not any more, nothing is taken.
+        maps = layer.read(area)[: len(document.classes) - 1]
+        interior, threshold = layer.read_interior(area), layer.threshold
         painted = document.annotation.snapshot()
-        number = document.annotation.next_object()
-        apart = document.apart
+        apart = document.apart and not reject
+        number = document.annotation.next_object() if apart else 0
         kind = "reject" if reject else "accept"
 
         def find() -> Generator[None, None, Part | None]:
@@ -363,8 +366,10 @@ class Regions(QObject):
             new = classes[rect.slices].astype(np.uint32) << np.uint32(24)
             if apart:
                 here = objects[rect.slices]
-                own = np.searchsorted(np.unique(here[free]), here)
-                new |= (own + number).astype(np.uint32)
+                numbers = np.unique(here[free])
+                if number + len(numbers) > MAX_OBJECT:
+                    raise AnnotationError("There are no more numbers to tell cells apart with.")
+                new |= (np.searchsorted(numbers, here) + number).astype(np.uint32)
             labels[free] = new[free]
             return plane, rect, labels
 
@@ -381,11 +386,15 @@ class Regions(QObject):
     @Slot()
     def next_place(self) -> None:
         """Show the next place where a few strokes would teach the network most."""
+        if self._later(self.next_place):
+            return
         self._go_to_place(+1)
 
     @Slot()
     def previous_place(self) -> None:
         """Show the place before again."""
+        if self._later(self.previous_place):
+            return
         self._go_to_place(-1)
 
     def _go_to_place(self, step: int) -> None:
@@ -394,7 +403,7 @@ class Regions(QObject):
         if layer.empty or layer.plane != document.plane:
             self.told.emit("There is no prediction here yet that could be uncertain.")
             return
-        state = document.plane, document.history.position
+        state = document.plane, self._revision
         if self._places and state == self._places_of:
             self._place = (self._place + step) % len(self._places)
             self.place_found.emit(*self._places[self._place])
@@ -408,6 +417,8 @@ class Regions(QObject):
             return uncertain_places(maps, labels.read(state[0]) > 0, PLACES)
 
         def go(places: Sequence[tuple[int, int]]) -> None:
+            if document.plane != state[0]:
+                return  # the user has gone elsewhere
             self._places, self._places_of = places, state
             self._place = 0 if step > 0 else len(places) - 1
             if places:
@@ -425,6 +436,8 @@ class Regions(QObject):
         Only what is not labelled there. Objects are followed by their number, classes without
         objects as a whole.
         """
+        if self._later(self.interpolate):
+            return
         self._document.end_stroke()
         document = self._document
         t, z = document.plane
@@ -437,7 +450,7 @@ class Regions(QObject):
                 "Go to a slice between two labelled ones: the slices in between are filled in."
             )
             return
-        first, last = max(below), min(above)
+        first, last, locked = max(below), min(above), document.locked
         snapshot = document.annotation.snapshot()
 
         def find() -> Generator[None, None, list[Part]]:
@@ -448,8 +461,17 @@ class Regions(QObject):
             rim = Rect(box.y - 1, box.x - 1, box.height + 2, box.width + 2)
             rim = rim.intersect(snapshot.plane_rect)
             one, other = (snapshot.read_labels(plane, rim) for plane in ends)
-            other = _numbered_alike(one, other)
-            parts: list[Part] = [(ends[1], rim, other)]
+            becomes = _numbered_alike(one, other, locked)
+            # The cell goes on beyond the second slice: there too it gets the number of the first.
+            parts = [
+                part
+                for plane in snapshot.labelled_planes()
+                if plane.t == t and plane.z >= last
+                for part in _relabelled(snapshot, plane, becomes)
+            ]
+            yield
+            for old, new in becomes.items():
+                other[other == np.uint32(old)] = new
             for depth, labels in enumerate(between(one, other, last - first - 1), start=first + 1):
                 parts.append((PlaneIndex(t, depth), rim, labels))
                 yield
@@ -471,24 +493,27 @@ class Regions(QObject):
         if edit is not None:
             self._document.apply_edit(edit)
 
+    @Slot()
+    def _count_revision(self) -> None:
+        self._revision += 1
+
+    def _later(self, do: Callable[[], None]) -> bool:
+        """Whether something is being worked out; `do` is then done after it."""
+        if self._job is not None:
+            self._waiting.append(do)
+        return self._job is not None
+
     def _work(
         self, steps: Callable[[], Generator[None, None, Any]], done: Callable[[Any], None]
     ) -> None:
         """Run `steps` in a thread, then `done` with the result here; one at a time."""
-        if self._job is not None:
-            return
-        document = self._document
-        stack = document.stack
-        position = document.history.position
+        revision = self._revision
 
         def finish(result: object) -> None:
-            if document.stack is not stack:
-                return
-            if document.history.position != position or document.stroking:
-                # Painted meanwhile: what was found is of yesterday.
-                self.told.emit("The labels changed meanwhile; please try again.")
-                return
-            done(result)
+            if self._revision != revision or self._document.stroking:
+                self.told.emit(CHANGED_MEANWHILE)
+            else:
+                done(result)
 
         self._done = finish
         self._job = Job(steps, self)
@@ -496,7 +521,6 @@ class Regions(QObject):
         self._job.failed.connect(self._failed)
         self._job.finished.connect(self._finished)
         self._job.start()
-        self.busy_changed.emit()
 
     @Slot(object)
     def _succeeded(self, result: object) -> None:
@@ -511,19 +535,26 @@ class Regions(QObject):
         if self._job is not None:
             self._job.deleteLater()
         self._job = None
-        self.busy_changed.emit()
+        if self._closing:
+            self.finished.emit()
+        elif self._waiting:
+            self._waiting.pop(0)()
 
     @Slot()
     def cancel(self) -> None:
-        """Give up what is being worked out."""
+        """Give up what is being worked out and what waits: another image comes."""
+        self._waiting.clear()
+        self._places, self._places_of = (), None
+        # Its result may be on its way already.
+        self._done = lambda result: None
         if self._job is not None:
             self._job.stop()
 
-    def shutdown(self) -> None:
-        """Give up, and wait for the thread to end."""
-        if self._job is not None:
-            self._job.stop()
-            self._job.wait()
+    def shutdown(self) -> bool:
+        """Change nothing any more. True while a thread still runs; then `finished` will come."""
+        self._closing = True
+        self.cancel()
+        return self._job is not None
 
 
 def _labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
@@ -542,19 +573,34 @@ def _box_in(key: tuple[int, int], here: NDArray[np.bool_]) -> Rect:
     return Rect(key[0] * here.shape[0] + y, key[1] * here.shape[1] + x, *size)
 
 
-def _numbered_alike(one: Labels, other: Labels) -> Labels:
-    """`other` with the numbers that its objects have in `one`, where they lie on each other.
+def _relabelled(annotation: Annotation, plane: PlaneIndex, becomes: dict[int, int]) -> list[Part]:
+    """The tiles of a plane in which labels have become others."""
+    parts: list[Part] = []
+    for (row, column), tile in annotation.tiles(plane).items():
+        new = tile.copy()
+        for old, one in becomes.items():
+            new[tile == np.uint32(old)] = one
+        if not np.array_equal(new, tile):
+            side = tile.shape[0]
+            whole = Rect(row * side, column * side, side, side)
+            rect = whole.intersect(annotation.plane_rect)
+            parts.append((plane, rect, new[: rect.height, : rect.width]))
+    return parts
+
+
+def _numbered_alike(one: Labels, other: Labels, locked: frozenset[int]) -> dict[int, int]:
+    """Which labels of `other` must become which of `one` for a cell to have one number.
 
     Painted on two slices, a cell has two numbers. Those that share most pixels are matched first.
     """
     both = (objects_of(one) > 0) & (objects_of(other) > 0) & (classes_of(one) == classes_of(other))
     pairs, shared = np.unique(np.stack((one[both], other[both])), axis=1, return_counts=True)
     taken = set(np.unique(one).tolist()) & set(np.unique(other).tolist())
-    result = other.copy()
+    becomes: dict[int, int] = {}
     for index in np.argsort(-shared, kind="stable").tolist():
         mine, theirs = (int(number) for number in pairs[:, index])
-        if mine in taken or theirs in taken:
+        if mine in taken or theirs in taken or class_of(theirs) in locked:
             continue
         taken |= {mine, theirs}
-        result[other == np.uint32(theirs)] = mine
-    return result
+        becomes[theirs] = mine
+    return becomes

@@ -111,7 +111,8 @@ class Viewport(Canvas):
 
     @Slot()
     def _on_another_tool(self) -> None:
-        if self._sketch.tool not in ("", self.document.tool):
+        # The brush's size may have changed in the middle of an encircling with the right button.
+        if self._drag is _Drag.NOTHING and self._sketch.tool not in ("", self.document.tool):
             self.discard_sketch()
         self._on_tool_changed()
 
@@ -239,7 +240,9 @@ class Viewport(Canvas):
         point = self.widget_to_image(event.position())
         self._pen = None
         if self.document.smoothing:
-            self._pen = FreehandPath(self.document.smoothing / self.camera.zoom)
+            # From one screen pixel to the next, however many of the image lie between.
+            spacing = max(1.0, 1 / self.camera.zoom)
+            self._pen = FreehandPath(self.document.smoothing / self.camera.zoom, spacing)
             self._pen.to(*point)
         self.document.begin_stroke(
             *point,
@@ -339,9 +342,11 @@ class Viewport(Canvas):
         return (position - QPointF(x, y)).manhattanLength() <= CLOSE_REACH
 
     def _release_sketch(self) -> None:
-        if self._sketch.tool == "polygon" and not self._sketch.drawn_at_once:
-            return  # corner by corner: the next click goes on
-        self.finish_sketch()
+        if self._sketch.tool != "polygon" or self._sketch.drawn_at_once:
+            self.finish_sketch()
+        elif self.document.tool != "polygon":
+            self.discard_sketch()  # a mere click with the button that encircles
+        # Else corner by corner: the next click goes on.
 
     def _change_sketch(self, change: Callable[[], None]) -> None:
         change()

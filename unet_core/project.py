@@ -77,8 +77,8 @@ __all__ = [
 
 MODELS_KEPT = 3
 
-MAX_TILES = 65_536
-"""So many label tiles are read into memory at most: 4 GiB."""
+MAX_TILES = 32_768
+"""So many label tiles are read into memory at most: 8 GiB."""
 
 # Steps of undo, and of redo, that `load` brings back; more of them stay in the file.
 _STEPS_LOADED = 5_000

@@ -119,10 +119,10 @@ def connect(path: Path) -> sqlite3.Connection:
             )
         if not 1 <= version <= VERSION or _schema(connection) != _expected_schema():
             raise ValueError("another schema")
-        # As a write, even where nothing changes: finds out now whether the file and its folder can
-        # be written to, not at the first stroke.
-        connection.execute(f"PRAGMA user_version={VERSION}")
-        connection.execute("ROLLBACK" if version == VERSION else "COMMIT")
+        # Change nothing, but as a write: finds out now whether the file and its folder can be
+        # written to, not at the first stroke.
+        connection.execute(f"PRAGMA user_version={version}")
+        connection.execute("ROLLBACK")
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute("PRAGMA synchronous=EXTRA")
         if path.stat().st_size <= _CHECKED_WHOLE:
@@ -133,6 +133,8 @@ def connect(path: Path) -> sqlite3.Connection:
             value = get_value(connection, name)
             if value is None and name != "image":
                 raise ValueError(f"{name} is missing")
+        if version != VERSION:
+            connection.execute(f"PRAGMA user_version={VERSION}")
         return connection
     except BaseException:
         connection.close()

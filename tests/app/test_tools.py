@@ -8,6 +8,7 @@ from PySide6.QtGui import QMouseEvent, QPointingDevice, QTabletEvent, QWheelEven
 from PySide6.QtWidgets import QAbstractButton, QApplication
 from scipy import ndimage
 
+from tests.app.conftest import open_and_wait
 from unet_core.annotation import Annotation
 from unet_core.labels import classes_of, objects_of
 from unet_core.polygon import polygon_mask
@@ -214,6 +215,7 @@ def test_a_lasso_fills_what_it_goes_round_and_escape_discards_it(window, qtbot):
 
 def test_right_drag_encircles_where_that_is_chosen(window, qtbot):
     window.viewport.right_drag = "encircle"
+    click(window, qtbot, (200, 200), button=RIGHT)  # a mere click leaves nothing behind
     drag(window, qtbot, (40, 40), (40, 140), (120, 140), (120, 40), button=RIGHT)
     assert classes(window)[80, 90] == 2
 
@@ -350,6 +352,73 @@ def test_predicted_cells_are_accepted_and_rejected(window, qtbot):
     assert not labels(window).any()
 
 
+def test_what_is_asked_for_while_something_is_worked_out_comes_after_it(window, qtbot):
+    maps = np.zeros((240, 320), np.uint8)
+    maps[20:60, 20:60], maps[20:60, 100:140], maps[150:200, 20:60] = 200, 250, 220
+    predict(window, maps)
+    for y, x in ((40, 40), (40, 120), (170, 40)):
+        window.regions.accept(y, x)  # at once, one after the other
+    settled(window, qtbot)
+    assert np.array_equal(classes(window) == 2, maps > 0)
+    assert window.document.annotation.object_counts() == {2: 3}
+
+
+def test_what_was_painted_meanwhile_is_never_overwritten(window, qtbot):
+    drag(window, qtbot, (10, 10), (10, 50))
+    maps = np.full((240, 320), 200, np.uint8)
+    predict(window, maps)
+    window.regions.accept_all()
+    do(window, "undo")
+    drag(window, qtbot, (100, 50), (100, 150))  # as many steps as before
+    painted = labels(window)
+    settled(window, qtbot)
+    assert np.array_equal(labels(window), painted)
+    assert "changed meanwhile" in window.messages.text
+
+
+def test_a_class_that_is_not_in_the_list_any_more_is_not_accepted(window, qtbot):
+    layer = window.viewport.prediction_layer
+    maps = np.zeros((2, 240, 320), np.uint8)
+    maps[1, 20:60, 20:60] = 255
+    layer.put(window.document.plane, window.document.plane_rect, maps)
+    hover(window, (40, 40))
+    press(window, qtbot, Qt.Key.Key_Return)
+    settled(window, qtbot)
+    assert not labels(window).any()
+
+
+def test_closing_while_something_is_worked_out(window, qtbot):
+    predict(window, np.full((240, 320), 200, np.uint8))
+    window.regions.accept_all()
+    window.close()
+    qtbot.waitUntil(lambda: not window.isVisible())
+    assert not window.regions.busy
+
+
+def test_nothing_of_one_image_is_done_to_the_next(window, qtbot, tmp_path):
+    predict(window, np.full((240, 320), 200, np.uint8))
+    click_fill(window, qtbot, (10, 10))
+    ((_, fill_anyway),) = window.messages.message.actions
+    window.regions.next_place()
+    settled(window, qtbot)
+    window.regions.accept_all()
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, np.zeros((64, 64), np.uint8))
+    open_and_wait(window, other, qtbot)
+    settled(window, qtbot)
+    fill_anyway()
+    assert window.document.annotation.counts() == {} and not window.document.history.can_undo
+    press(window, qtbot, Qt.Key.Key_Tab)
+    settled(window, qtbot)
+    assert "no prediction" in window.messages.text
+
+
+def click_fill(window, qtbot, point):
+    press(window, qtbot, Qt.Key.Key_F)
+    click(window, qtbot, point)
+    settled(window, qtbot)
+
+
 def test_where_nothing_is_predicted_nothing_is_accepted(window, qtbot):
     hover(window, (40, 40))
     press(window, qtbot, Qt.Key.Key_Return)
@@ -400,6 +469,37 @@ def test_slices_between_two_labelled_ones_are_filled_in(window, qtbot):
     do(window, "undo")
     assert not annotation.read(PlaneIndex(0, 2)).any()
     assert annotation.label_at(PlaneIndex(0, 4), 100, 100) == (2, 2)
+
+
+def test_a_cell_keeps_one_number_however_many_gaps_are_filled_in(window, qtbot):
+    annotation = window.document.annotation
+    square = np.ones((30, 30), bool)
+    for z, number in ((0, 7), (2, 8), (4, 9)):
+        edit = annotation.fill(PlaneIndex(0, z), Rect(50, 50, 30, 30), square, 2, number)
+        window.document.apply_edit(edit)
+    for z in (3, 1):
+        window.document.set_plane(0, z)
+        do(window, "interpolate")
+        settled(window, qtbot)
+    assert [annotation.label_at(PlaneIndex(0, z), 60, 60) for z in range(5)] == [(2, 7)] * 5
+    assert len(window.document.history) == 5
+    for _ in range(5):
+        do(window, "undo")
+    assert annotation.counts() == {}
+
+
+def test_interpolation_does_not_touch_locked_cells(window, qtbot):
+    annotation = window.document.annotation
+    for z in (0, 4):
+        edit = annotation.fill(
+            PlaneIndex(0, z), Rect(50, 50, 30, 30), np.ones((30, 30), bool), 2, z + 1
+        )
+        window.document.apply_edit(edit)
+    window.document.set_locked(2, True)
+    window.document.set_plane(0, 2)
+    do(window, "interpolate")
+    settled(window, qtbot)
+    assert annotation.label_at(PlaneIndex(0, 4), 60, 60) == (2, 5)
 
 
 def test_without_two_labelled_slices_nothing_is_filled_in(window, qtbot):

@@ -227,9 +227,7 @@ class Regions(QObject):
         labels = document.annotation.snapshot()
 
         def carry_out(edit: Edit | None) -> None:
-            if edit is not None:
-                document.annotation.apply(edit)
-                document.apply_edit(edit)
+            self._carry_out(edit)
             if document.drop_class(value):
                 self.told.emit(f"The class “{name}” is deleted.")
             else:
@@ -340,7 +338,7 @@ class Regions(QObject):
         number = document.annotation.next_object() if apart else 0
         kind = "reject" if reject else "accept"
 
-        def find() -> Generator[None, None, Part | None]:
+        def find() -> Generator[None, None, Edit | None]:
             yield
             from unet_core.objects import split_objects
 
@@ -362,7 +360,7 @@ class Regions(QObject):
             free = wanted[rect.slices] & (labels == 0)
             if reject:
                 labels[free] = label(BACKGROUND)
-                return plane, rect, labels
+                return _ready(painted.planned(kind, [(plane, rect, labels)]))
             new = classes[rect.slices].astype(np.uint32) << np.uint32(24)
             if apart:
                 here = objects[rect.slices]
@@ -371,13 +369,12 @@ class Regions(QObject):
                     raise AnnotationError("There are no more numbers to tell cells apart with.")
                 new |= (np.searchsorted(numbers, here) + number).astype(np.uint32)
             labels[free] = new[free]
-            return plane, rect, labels
+            return _ready(painted.planned(kind, [(plane, rect, labels)]))
 
-        def carry_out(part: Part | None) -> None:
-            if part is None:
-                self.told.emit("No cell is predicted there.")
-                return
-            self._apply(document.annotation.change(kind, [part]))
+        def carry_out(edit: Edit | None) -> None:
+            if edit is None:
+                self.told.emit("No cell is predicted there that is not painted yet.")
+            self._carry_out(edit)
 
         self._work(find, carry_out)
 
@@ -453,7 +450,7 @@ class Regions(QObject):
         first, last, locked = max(below), min(above), document.locked
         snapshot = document.annotation.snapshot()
 
-        def find() -> Generator[None, None, list[Part]]:
+        def find() -> Generator[None, None, Edit | None]:
             from unet_core.between import between
 
             ends = [PlaneIndex(t, depth) for depth in (first, last)]
@@ -475,11 +472,10 @@ class Regions(QObject):
             for depth, labels in enumerate(between(one, other, last - first - 1), start=first + 1):
                 parts.append((PlaneIndex(t, depth), rim, labels))
                 yield
-            return parts
+            return _ready(snapshot.planned("interpolate", parts))
 
-        def carry_out(parts: list[Part]) -> None:
-            edit = document.annotation.change("interpolate", parts)
-            self._apply(edit)
+        def carry_out(edit: Edit | None) -> None:
+            self._carry_out(edit)
             if edit is None or len(edit.planes) < 2:
                 self.told.emit(
                     "Nothing on the two labelled slices overlaps; nothing was filled in."
@@ -490,8 +486,15 @@ class Regions(QObject):
     # --- the thread --------------------------------------------------------------------------
 
     def _apply(self, edit: Edit | None) -> None:
+        """Take over what has been carried out on the labels."""
         if edit is not None:
             self._document.apply_edit(edit)
+
+    def _carry_out(self, edit: Edit | None) -> None:
+        """Carry out what was planned on a snapshot of the labels as they are."""
+        if edit is not None:
+            self._document.annotation.apply(edit)
+            self._apply(edit)
 
     @Slot()
     def _count_revision(self) -> None:
@@ -555,6 +558,11 @@ class Regions(QObject):
         self._closing = True
         self.cancel()
         return self._job is not None
+
+
+def _ready(edit: Edit | None) -> Edit | None:
+    """The edit with everything worked out that would take the window long."""
+    return None if edit is None else edit.ready()
 
 
 def _labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:

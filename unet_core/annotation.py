@@ -224,6 +224,13 @@ class Annotation:
         edit is already applied; None where nothing changed.
         """
         self._check_idle()
+        edit = self.planned(kind, parts)
+        if edit is not None:
+            self.apply(edit)
+        return edit
+
+    def planned(self, kind: str, parts: Iterable[tuple[PlaneIndex, Rect, Labels]]) -> Edit | None:
+        """The edit that `change` would make, not applied yet: a snapshot can plan, too."""
         changed: dict[TileKey, TileChange] = {}
         for plane, rect, labels in parts:
             self._check_plane(plane)
@@ -245,11 +252,7 @@ class Annotation:
                 if known is not None:
                     before, part = known.before, part.union(known.changed())
                 changed[key] = TileChange(key, before, after if after.any() else None, part)
-        if not changed:
-            return None
-        edit = Edit(kind, tuple(changed.values()))
-        self.apply(edit)
-        return edit
+        return Edit(kind, tuple(changed.values())) if changed else None
 
     def fill(
         self,
@@ -288,8 +291,7 @@ class Annotation:
                     change = TileChange(TileKey(*plane, row, col), tile, left)
                     changes.append(replace(change, rect=change.changed()))
             yield
-        edit = Edit(kind, tuple(changes))
-        return replace(edit, counted=edit.gained()) if changes else None
+        return Edit(kind, tuple(changes)).ready() if changes else None
 
     def stroke(
         self,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -126,12 +127,22 @@ class Edit:
         return Edit(self.kind, back, counted)
 
     def packed(self) -> PackedEdit:
-        """The same edit in little memory."""
+        """The same edit in little memory; worked out once."""
+        return self._packed
+
+    @cached_property
+    def _packed(self) -> PackedEdit:
         return PackedEdit(
             self.kind,
             tuple((c.key, pack_tile(c.key, c.before), pack_tile(c.key, c.after))
                   for c in self.changes),
         )  # fmt: skip
+
+    def ready(self) -> Edit:
+        """The same edit, counted and packed: of a large one that is work for a thread."""
+        edit = replace(self, counted=self.gained())
+        edit.packed()
+        return edit
 
 
 @dataclass(frozen=True)

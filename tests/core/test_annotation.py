@@ -393,6 +393,24 @@ def test_a_change_of_many_planes_is_one_edit():
         annotation.change("merge", [(HOME, Rect(290, 0, 40, 300), part)])
 
 
+def test_an_edit_is_planned_on_a_snapshot_and_carried_out_later():
+    annotation, other = Annotation(SHAPE), Annotation(SHAPE)
+    for one in (annotation, other):
+        paint(one, HOME, 1, 30, [(20, 20)])
+    part = [(HOME, Rect(0, 0, 40, 300), np.full((40, 300), label(2, 5)))]
+    before = everything(annotation)
+    edit = annotation.snapshot().planned("accept", part).ready()
+    assert_same(everything(annotation), before)
+    gained = dict(edit.gained())
+    assert gained[label(2, 5)] == 12000 and sum(gained.values()) == 0
+    annotation.apply(edit)
+    other.change("accept", part)
+    assert_same(everything(annotation), everything(other))
+    assert_counts_right(annotation)
+    annotation.apply(edit.inverse())
+    assert_same(everything(annotation), before)
+
+
 def test_a_region_is_filled_but_for_what_is_kept():
     annotation = Annotation(SHAPE)
     paint(annotation, HOME, 1, 1, [(10, 0), (10, 40)])

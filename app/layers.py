@@ -22,6 +22,7 @@ from PySide6.QtGui import QColor, QImage, QPainter
 
 from app.loader import LoadedPlane
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
+from unet_core.edits import bounding_box
 from unet_core.labels import Labels, classes_of
 from unet_core.outline import outline
 from unet_core.stack import PlaneIndex
@@ -237,16 +238,10 @@ class LabelLayer:
         around = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
         rect = around.intersect(self._plane.rect)
         indices = _indices(annotation, plane, rect)
-        different = indices != self._plane.read(rect)
-        rows = np.flatnonzero(different.any(axis=1))
-        if not rows.size:
-            return Rect(rect.y, rect.x, 0, 0)
-        columns = np.flatnonzero(different.any(axis=0))
-        self._plane.write(rect, indices)
-        top, left = int(rows[0]), int(columns[0])
-        return Rect(
-            rect.y + top, rect.x + left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
-        )
+        box = bounding_box(indices != self._plane.read(rect))
+        if not box.empty:
+            self._plane.write(rect, indices)
+        return Rect(rect.y + box.y, rect.x + box.x, box.height, box.width)
 
     def paint(self, painter: QPainter, exposed: Rect) -> None:
         if self.visible:

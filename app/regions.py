@@ -20,6 +20,7 @@ from app.jobs import Job, JobError
 from app.layers import PredictionLayer
 from unet_core.annotation import BACKGROUND, Annotation, AnnotationError, Edit
 from unet_core.brush import Point, pixel_path
+from unet_core.edits import bounding_box
 from unet_core.labels import MAX_OBJECT, Labels, class_of, classes_of, label, objects_of
 from unet_core.polygon import polygon_mask
 from unet_core.stack import PlaneIndex
@@ -351,11 +352,9 @@ class Regions(QObject):
                 if not objects[pixel]:
                     return None
                 wanted = objects == objects[pixel]
-            rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
-            if not rows.size:
+            rect = bounding_box(wanted)
+            if rect.empty:
                 return None
-            y, x = int(rows[0]), int(columns[0])
-            rect = Rect(y, x, int(rows[-1]) + 1 - y, int(columns[-1]) + 1 - x)
             labels = painted.read_labels(plane, rect)
             free = wanted[rect.slices] & (labels == 0)
             if reject:
@@ -575,10 +574,8 @@ def _labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
 
 def _box_in(key: tuple[int, int], here: NDArray[np.bool_]) -> Rect:
     """The box, in the plane, around the marked pixels of a tile."""
-    rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
-    y, x = int(rows[0]), int(columns[0])
-    size = int(rows[-1]) + 1 - y, int(columns[-1]) + 1 - x
-    return Rect(key[0] * here.shape[0] + y, key[1] * here.shape[1] + x, *size)
+    box, side = bounding_box(here), here.shape[0]
+    return Rect(key[0] * side + box.y, key[1] * side + box.x, box.height, box.width)
 
 
 def _relabelled(annotation: Annotation, plane: PlaneIndex, becomes: dict[int, int]) -> list[Part]:

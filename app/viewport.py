@@ -236,7 +236,7 @@ class Viewport(Canvas):
     def _begin_stroke(self, event: QMouseEvent) -> None:
         left = event.button() == Qt.MouseButton.LeftButton
         shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        erase = (shift if self.shift_erases else False) if left else self.right_drag == "erase"
+        erase = shift and self.shift_erases if left else self.right_drag == "erase"
         point = self.widget_to_image(event.position())
         self._pen = None
         if self.document.smoothing:

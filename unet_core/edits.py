@@ -70,7 +70,7 @@ class TileChange:
         """Bounding box, in the plane, of what may have changed."""
         if self.rect is not None:
             return self.rect
-        box = _bounding_box(_filled(self.before) != _filled(self.after))
+        box = bounding_box(_filled(self.before) != _filled(self.after))
         return Rect(self.key.row * TILE + box.y, self.key.col * TILE + box.x, *box[2:])
 
     def gained(self) -> dict[int, int]:
@@ -304,7 +304,8 @@ def _filled(tile: TileArray | None) -> TileArray:
     return _EMPTY if tile is None else tile
 
 
-def _bounding_box(mask: npt.NDArray[np.bool_]) -> Rect:
+def bounding_box(mask: npt.NDArray[np.bool_]) -> Rect:
+    """The smallest rectangle around the marked pixels of a mask (Y, X); empty if there are none."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
         return Rect(0, 0, 0, 0)

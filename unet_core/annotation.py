@@ -40,7 +40,6 @@ from unet_core.labels import (
     difference,
     label,
     object_of,
-    objects_of,
     tally,
 )
 from unet_core.stack import PlaneIndex
@@ -171,10 +170,6 @@ class Annotation:
         for target, part in self._parts(plane, rect):
             labels[target] = part
         return labels
-
-    def read_objects(self, plane: PlaneIndex, rect: Rect | None = None) -> npt.NDArray[np.uint32]:
-        """As `read`, but the object numbers: uint32 (height, width), 0 none."""
-        return objects_of(self.read_labels(plane, rect))
 
     def label_at(self, plane: PlaneIndex, y: int, x: int) -> tuple[int, int]:
         """Class and object number of pixel (y, x); zeros outside the plane."""

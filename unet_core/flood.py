@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from unet_core.edits import TILE
+from unet_core.edits import TILE, bounding_box
 from unet_core.tiling import Rect
 
 Labels = NDArray[np.integer[Any]]
@@ -135,7 +135,5 @@ def _assemble(windows: Iterable[_Window]) -> tuple[Rect, NDArray[np.bool_]]:
     for w in reached:
         there = Rect(w.rect.y - around.y, w.rect.x - around.x, w.rect.height, w.rect.width)
         mask[there.slices] = w.taken[w.parts]
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    y, x = int(rows[0]), int(columns[0])
-    cut = Rect(y, x, int(rows[-1]) + 1 - y, int(columns[-1]) + 1 - x)
-    return Rect(around.y + y, around.x + x, cut.height, cut.width), mask[cut.slices]
+    cut = bounding_box(mask)
+    return Rect(around.y + cut.y, around.x + cut.x, cut.height, cut.width), mask[cut.slices]

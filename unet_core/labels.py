@@ -106,10 +106,6 @@ class LabelCounts:
         """Numbered objects of each class that has any."""
         return _present(self._objects_of_class)
 
-    def pixels_of(self, one: int) -> int:
-        """Pixels of one label."""
-        return self._pixels.get(one, 0)
-
 
 def difference(gained: Mapping[int, int], lost: Mapping[int, int]) -> dict[int, int]:
     """`gained` less `lost`, without zeros."""

@@ -7,8 +7,11 @@ import csv
 import json
 import os
 import platform
+import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +22,8 @@ from tqdm import tqdm
 from app.sentences import known_sentence
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from numpy.typing import NDArray
 
     from unet_core.patches import Region
@@ -29,12 +34,15 @@ COMMANDS = ("train", "predict", "measure", "info")
 R = TypeVar("R")
 N = TypeVar("N", int, float)
 
+_interrupted = threading.Event()
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run one subcommand; returns the exit code: 0 done, 1 the input or the work failed."""
     options = _parser().parse_args(arguments)  # wrong usage exits with 2
     try:
-        summary = options.run(options)
+        with _remembering_interrupts():
+            summary = options.run(options)
         if options.json:
             print(json.dumps(summary))
         sys.stdout.flush()
@@ -49,6 +57,36 @@ def main(arguments: Sequence[str]) -> int:
             raise
         return _complain(known)
     return 0
+
+
+@contextmanager
+def _remembering_interrupts() -> Iterator[None]:
+    """Ctrl+C raises KeyboardInterrupt as ever, and `_go_on` raises it again.
+
+    For an exception raised while native code asks an object for an attribute, or in a destructor,
+    is dropped there: the work would go on for ever.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, as in a shell's background job
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    _interrupted.clear()
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _go_on() -> None:
+    """Raise KeyboardInterrupt where Ctrl+C was pressed and went unnoticed."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _say(sentence: str) -> None:
@@ -250,6 +288,7 @@ def _follow(steps: Generator[Any, Any, R], bar: tqdm[NoReturn], name: str = "") 
             if bar.total != report.total:
                 bar.reset(report.total)
         bar.update(report.done - bar.n)
+        _go_on()
 
 
 def _check_out(out: Path, *inputs: Path) -> None:
@@ -345,6 +384,7 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
             loss = "" if report.loss is None else f", loss {report.loss:.3f}"
             bar.set_postfix_str(f"step {report.step}{loss}", refresh=False)
             bar.update(int(report.fraction * 1000) - bar.n)
+            _go_on()
     model.save(options.out)
     print(report.verdict, file=sys.stderr)
     return {"model": str(options.out), **model.provenance}
@@ -441,6 +481,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                         writer.writerow(table.header)
                     writer.writerows(table.rows)
                     rows += len(table.rows)
+                    _go_on()
         except OSError as error:
             raise ExportError(
                 f"{options.out} cannot be written: {os_reason(error)}; choose another place."

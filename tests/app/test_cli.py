@@ -399,6 +399,23 @@ def test_interrupted_it_leaves_nothing_but_a_sentence(folder, command):
     assert {path for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_falls_into_a_destructor_still_counts(folder, capsys, monkeypatch):
+    class PressesCtrlC:
+        def __del__(self):  # Python prints what is raised here, and goes on
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("app.cli.tqdm.update", lambda bar, more: bool(PressesCtrlC()))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert train(folder, "--out", folder / "m.safetensors", steps=9999) == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("limn: Cancelled")
+    assert not (folder / "m.safetensors").exists()
+
+
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="the superuser may write anywhere")
 def test_a_read_only_folder_is_said(folder, capsys):
     locked = folder / "locked"

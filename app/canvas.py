@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QWidget
 from app import overlays
 from app.camera import Camera, Point
 from app.document import Document
+from app.image_layer import ImageLayer
 from app.layers import (
-    ImageLayer,
     LabelLayer,
     LabelStyle,
     PredictionLayer,

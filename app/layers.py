@@ -1,4 +1,4 @@
-"""The layers of the picture: image, labels and prediction.
+"""The layers over the image: labels and prediction; and how all are painted.
 
 Each keeps its pixels as uint8 arrays, cut into blocks, and every block has a QImage made over the
 array's own memory, with a colour table. So a stroke is a write into the array and a repaint of the
@@ -12,24 +12,21 @@ every coordinate far below the 32,767 pixels that Qt's sampling can address in o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QPoint
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtGui import QColor, QPainter
 
-from app.loader import LoadedPlane
+from app.block import GREY_TABLE, Block
+from app.image_layer import ImageLayer
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
 from unet_core.edits import bounding_box
 from unet_core.labels import Labels, classes_of
 from unet_core.outline import outline
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
-
-IMAGE_BLOCK = 4096
-"""Side of an image block in pixels."""
 
 SPARSE_BLOCK = 1024
 """Side of a label or prediction block; blocks in which there is nothing are never made."""
@@ -46,84 +43,6 @@ OUTLINE_BLACK = 0.45
 
 UNCERTAIN = "#ff2fd6"
 """Where the prediction could be either; no class has such a colour unless the user chose it."""
-
-GREY_TABLE = [QColor(level, level, level).rgba() for level in range(256)]
-
-
-class Block:
-    """A piece of a plane: its pixels, and a QImage that shows the same memory."""
-
-    def __init__(self, y: int, x: int, pixels: NDArray[np.uint8], table: Sequence[int]) -> None:
-        """`pixels` is `(Y, X)` for indices into `table`, or `(Y, X, 3)` red, green, blue."""
-        self.y, self.x = y, x
-        self.pixels = pixels
-        height, width = pixels.shape[:2]
-        row_bytes = pixels.strides[0]
-        depth = 1 if pixels.ndim == 2 else 3
-        # QImage wants one flat buffer; a block of a larger array is one with a longer row.
-        flat = np.lib.stride_tricks.as_strided(
-            pixels, shape=(row_bytes * (height - 1) + width * depth,), strides=(1,)
-        )
-        kind = QImage.Format.Format_Indexed8 if depth == 1 else QImage.Format.Format_RGB888
-        self.image = QImage(flat.data, width, height, row_bytes, kind)
-        if depth == 1:
-            self.image.setColorTable(table)
-
-    @property
-    def rect(self) -> Rect:
-        return Rect(self.y, self.x, *self.pixels.shape[:2])
-
-    def paint(self, painter: QPainter, exposed: Rect) -> None:
-        if not self.rect.intersect(exposed).empty:
-            painter.drawImage(QPoint(self.x, self.y), self.image)
-
-
-class ImageLayer:
-    """The microscope's picture."""
-
-    def __init__(self) -> None:
-        self.visible = True
-        # Full size first, then the halved ones: lists of blocks in their own pixels.
-        self._levels: list[list[Block]] = []
-
-    def clear(self) -> None:
-        self._levels = []
-
-    def set_plane(self, loaded: LoadedPlane) -> None:
-        self._levels = [list(_cut(level)) for level in (loaded.image, *loaded.overviews)]
-
-    @property
-    def blocks(self) -> list[Block]:
-        """The blocks at full size."""
-        return self._levels[0] if self._levels else []
-
-    def paint(self, painter: QPainter, exposed: Rect, device_zoom: float) -> None:
-        """Paint with a painter whose unit is the image pixel; `exposed` is what needs painting.
-
-        `device_zoom`, in device pixels per image pixel, chooses among the halved copies, so that
-        no screen pixel skips over more than one pixel of the copy.
-        """
-        if not self.visible or not self._levels:
-            return
-        level = 0
-        while level + 1 < len(self._levels) and device_zoom * 2**level <= 0.5:
-            level += 1
-        size = 2**level
-        painter.save()
-        painter.scale(size, size)
-        top, left = exposed.y // size, exposed.x // size
-        reduced = Rect(
-            top, left, exposed.bottom // size + 1 - top, exposed.right // size + 1 - left
-        )
-        for block in self._levels[level]:
-            block.paint(painter, reduced)
-        painter.restore()
-
-
-def _cut(image: NDArray[np.uint8]) -> Iterator[Block]:
-    for y in range(0, image.shape[0], IMAGE_BLOCK):
-        for x in range(0, image.shape[1], IMAGE_BLOCK):
-            yield Block(y, x, image[y : y + IMAGE_BLOCK, x : x + IMAGE_BLOCK], GREY_TABLE)
 
 
 class _SparsePlane:

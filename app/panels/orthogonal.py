@@ -12,7 +12,7 @@ from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QDockWidget, QLabel, QSizePolicy, QWidget
 
 from app import overlays
-from app.layers import GREY_TABLE
+from app.block import GREY_TABLE
 from app.panels.base import Panel
 from app.slices import Cut, Cuts
 

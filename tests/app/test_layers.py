@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PySide6.QtGui import QColor, QImage, QPainter
 from pytestqt.qtbot import QtBot
 
-from app import layers
-from app.layers import ImageLayer, LabelLayer, PredictionLayer
+from app import image_layer, layers
+from app.image_layer import ImageLayer
+from app.layers import LabelLayer, PredictionLayer
 from app.loader import LoadedPlane, overviews
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.stack import PlaneIndex
@@ -51,7 +52,7 @@ def application(qapp: object) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Borders between blocks, without images of thousands of pixels."""
-    monkeypatch.setattr(layers, "IMAGE_BLOCK", 64)
+    monkeypatch.setattr(image_layer, "IMAGE_BLOCK", 64)
     monkeypatch.setattr(layers, "SPARSE_BLOCK", 32)
 
 

@@ -1,0 +1,42 @@
+"""A block: the pixels of a piece of a plane, and a QImage that shows the same memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QPoint
+from PySide6.QtGui import QColor, QImage, QPainter
+
+from unet_core.tiling import Rect
+
+GREY_TABLE = [QColor(level, level, level).rgba() for level in range(256)]
+
+
+class Block:
+    """A piece of a plane: its pixels, and a QImage that shows the same memory."""
+
+    def __init__(self, y: int, x: int, pixels: NDArray[np.uint8], table: Sequence[int]) -> None:
+        """`pixels` is `(Y, X)` for indices into `table`, or `(Y, X, 3)` red, green, blue."""
+        self.y, self.x = y, x
+        self.pixels = pixels
+        height, width = pixels.shape[:2]
+        row_bytes = pixels.strides[0]
+        depth = 1 if pixels.ndim == 2 else 3
+        # QImage wants one flat buffer; a block of a larger array is one with a longer row.
+        flat = np.lib.stride_tricks.as_strided(
+            pixels, shape=(row_bytes * (height - 1) + width * depth,), strides=(1,)
+        )
+        kind = QImage.Format.Format_Indexed8 if depth == 1 else QImage.Format.Format_RGB888
+        self.image = QImage(flat.data, width, height, row_bytes, kind)
+        if depth == 1:
+            self.image.setColorTable(table)
+
+    @property
+    def rect(self) -> Rect:
+        return Rect(self.y, self.x, *self.pixels.shape[:2])
+
+    def paint(self, painter: QPainter, exposed: Rect) -> None:
+        if not self.rect.intersect(exposed).empty:
+            painter.drawImage(QPoint(self.x, self.y), self.image)

@@ -2,14 +2,18 @@
 
 There is room for one request and one answer. A new request replaces an unread one, so a slider
 that moves faster than the disk skips planes and nothing queues up.
+
+Of a large plane first a small overview comes, then the blocks in view: see `large_plane`.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +21,19 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from app.display import GREY, TABLES, ChannelDisplay, Histogram, histogram, shown_table
+from app.large_plane import OVERVIEW_SIDE, LargePlane, PixelCache, Where
 from unet_core.stack import PlaneIndex, Stack, StackError
 
 logger = logging.getLogger(__name__)
 
-OVERVIEW_SIDE = 1024
-"""Planes are halved for zoomed-out views until the longer side is at most this many pixels."""
+MEMORY = 2**30
+"""Bytes that what has been read may take, unless `PlaneLoader.set_memory` is told else."""
+
+PAGES_SHARE = 8
+"""This part of the memory is for whole pages that a stack keeps, the rest for large planes."""
+
+SHOW_SECONDS = 0.1
+"""While the overview of a large plane is made, what there is of it is given at most this often."""
 
 _CHUNK = 1 << 18
 """Pixels converted at a time."""
@@ -30,7 +41,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class LoadedPlane:
-    """One plane, ready for the screen."""
+    """One plane, ready for the screen; of a large one its overview, as far as it has been read."""
 
     number: int
     """The number that `PlaneLoader.request` gave."""
@@ -40,9 +51,55 @@ class LoadedPlane:
     overviews: tuple[NDArray[np.uint8], ...]
     """`image` at 1/2, 1/4, … of the size, each pixel the mean of 2 × 2 of the one before."""
     raw: NDArray[Any]
-    """`(C, Y, X)` as `Stack.plane` gave it: the intensities in the file's own units."""
+    """`(C, Y, X)` of the image's size: the intensities in the file's own units."""
     histograms: tuple[Histogram, ...] = ()
-    """Of each channel; of an RGB image one for all three."""
+    """Of each channel; of an RGB image one for all three. Of a large plane's overview, where
+    single bright pixels are lost in the mean."""
+    large: LargePlane | None = None
+    """Where the rest of a large plane comes from; None where `image` is the plane at full size."""
+    pieces: tuple[Piece, ...] = ()
+    """Blocks of a large plane that are ready at once."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the plane at full size."""
+        return (self.raw.shape[1], self.raw.shape[2]) if self.large is None else self.large.size
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole plane is to be seen, be it in the overview."""
+        return self.large is None or self.large.complete
+
+    @property
+    def level(self) -> int:
+        """How many times the plane was halved to give `image`."""
+        return 0 if self.large is None else self.large.coarsest
+
+    def values_at(self, y: int, x: int) -> NDArray[Any] | None:
+        """The intensities `(C,)` of a pixel; None where the plane has not been read so finely."""
+        return self.raw[:, y, x] if self.large is None else self.large.values_at(y, x)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A block of a large plane, ready for the screen."""
+
+    number: int
+    """That of the newest request when it was made: it tells in which colours it is."""
+    plane: PlaneIndex
+    at: Where
+    image: NDArray[np.uint8]
+    """As in LoadedPlane."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is to be seen of a large plane."""
+
+    wanted: tuple[Where, ...]
+    """The blocks in view, those to be read first first."""
+    missing: tuple[Where, ...]
+    """Those among them that the screen does not show yet."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +127,20 @@ class _Failure:
     sentence: str
 
 
+@dataclass
+class _LargeShown:
+    """The large plane that is shown, and how."""
+
+    request: _Request
+    large: LargePlane
+    given: float
+    """When its overview was given last, by `time.monotonic`."""
+
+
+_Result = tuple["LoadedPlane | _Failure | None", list[Piece]]
+_Work = Callable[[], _Result]
+
+
 class PlaneLoader(QThread):
     """A thread that reads the plane asked for last, and shows it anew where only that is asked.
 
@@ -80,6 +151,8 @@ class PlaneLoader(QThread):
 
     loaded = Signal(object)
     """A `LoadedPlane`."""
+    pieces = Signal(object)
+    """A list of `Piece`, of the plane loaded last."""
     failed = Signal(object, str)
     """The PlaneIndex asked for last could not be read, and one sentence why."""
 
@@ -90,7 +163,15 @@ class PlaneLoader(QThread):
         self._condition = threading.Condition()
         self._request: _Request | None = None
         self._answer: LoadedPlane | _Failure | None = None
+        self._pieces: list[Piece] = []
         self._kept: _ReadPlane | None = None
+        self._shown: _LargeShown | None = None
+        self._view = View((), ())
+        self._todo: list[Where] = []  # blocks in view, to be given still
+        self._cache = PixelCache(0)
+        self._pages_bytes = 0
+        self.set_memory(MEMORY)
+        self._telling = False
         self._stopping = False
         self._newest = 0
         self._forgotten = 0  # answers up to this number are of no interest any more
@@ -117,70 +198,156 @@ class PlaneLoader(QThread):
             self.start()
         return self._newest
 
+    def look_at(self, view: View) -> None:
+        """Give the blocks that are missing in this view, and no longer those of the view before."""
+        with self._condition:
+            self._view, self._todo = view, list(view.missing)
+            self._condition.notify()
+
+    def set_memory(self, limit: int) -> None:
+        """Keep at most `limit` bytes of what has been read, besides what is on the screen."""
+        self._pages_bytes = limit // PAGES_SHARE
+        self._cache.limit = limit - self._pages_bytes
+
     def forget(self) -> None:
         """Drop what was asked for and not delivered yet: the stack is about to change."""
         with self._condition:
             self._forgotten = self._newest
-            self._request = None
-            self._answer = None
-            self._kept = None
+            self._drop()
 
     def stop(self) -> None:
-        """End the thread; waits for the plane that is being read. Nothing can be loaded after."""
+        """End the thread; waits for what is being read. Nothing can be loaded after."""
         with self._condition:
             self._stopping = True
-            self._request = None
-            self._answer = None
-            self._kept = None
+            self._drop()
             self._condition.notify()
         self.wait()
 
+    def _drop(self) -> None:
+        self._request = None
+        self._answer = None
+        self._kept = None
+        self._shown = None
+        self._view, self._todo = View((), ()), []
+        self._pieces.clear()
+        self._cache.clear()
+
     def run(self) -> None:
-        while (request := self._next_request()) is not None:
-            answer = self._load(request)
+        while (work := self._next_work()) is not None:
+            answer, pieces = work()
             with self._condition:
                 if self._stopping:
                     return
                 # An undelivered plane gives way to a newer one, so at most one is in flight.
-                must_tell = self._answer is None
-                self._answer = answer
+                self._answer = answer or self._answer
+                self._pieces += pieces
+                must_tell = not self._telling and bool(answer or pieces)
+                self._telling |= must_tell
             if must_tell:
                 self._answered.emit()
 
-    def _next_request(self) -> _Request | None:
+    def _next_work(self) -> _Work | None:
+        """What to do next: another plane or look before a block in view before the overview."""
         with self._condition:
-            while self._request is None and not self._stopping:
+            while not self._stopping:
+                shown = self._shown
+                if self._request is not None:
+                    request, self._request = self._request, None
+                    return partial(self._guarded, request, self._load)
+                if shown is not None:
+                    ready = next(filter(shown.large.ready, self._todo), None)
+                    if ready is not None:
+                        self._todo.remove(ready)
+                        give = partial(self._give, shown, ready)
+                        return partial(self._guarded, shown.request, give)
+                    if not shown.large.complete:
+                        read_on = partial(self._read_on, shown)
+                        return partial(self._guarded, shown.request, read_on)
                 self._condition.wait()
-            request, self._request = self._request, None
-            return None if self._stopping else request
+            return None
 
-    def _load(self, request: _Request) -> LoadedPlane | _Failure:
+    def _guarded(self, request: _Request, work: Callable[[_Request], _Result]) -> _Result:
+        """What `work` gives; where it fails, why."""
         stack, plane = request.stack, request.plane
         try:
-            read = self._read(request)
-            image = to_display(read.raw, request.displays, is_rgb=stack.is_rgb)
-            return LoadedPlane(
-                request.number, plane, image, overviews(image), read.raw, read.histograms
-            )
+            return work(request)
         except StackError as error:
-            return _Failure(request.number, plane, str(error))
+            sentence = str(error)
         except Exception as error:  # the thread must live on, and the user must be told
             logger.exception("plane %s could not be read", plane)
-            name = stack.path.name
-            return _Failure(
-                request.number,
-                plane,
-                f"Plane t {plane.t + 1}, z {plane.z + 1} of {name} could not be read ({error}); "
-                "check that the file is still there and complete.",
+            sentence = (
+                f"Plane t {plane.t + 1}, z {plane.z + 1} of {stack.path.name} could not be read "
+                f"({error}); check that the file is still there and complete."
             )
+        with self._condition:
+            self._shown = None
+        return _Failure(request.number, plane, sentence), []
+
+    def _load(self, request: _Request) -> _Result:
+        request.stack.cache_bytes = self._pages_bytes
+        if request.stack.is_large:
+            return self._load_large(request)
+        with self._condition:
+            self._shown = None
+        read = self._read(request)
+        image = to_display(read.raw, request.displays, is_rgb=request.stack.is_rgb)
+        loaded = LoadedPlane(
+            request.number, request.plane, image, overviews(image), read.raw, read.histograms
+        )
+        return loaded, []
+
+    # --- large planes ------------------------------------------------------------------------
+
+    def _load_large(self, request: _Request) -> _Result:
+        """Begin with another large plane, or show the same one in other colours."""
+        former = self._shown
+        large = former.large if former is not None else None
+        if large is None or large.stack is not request.stack or large.plane != request.plane:
+            large = LargePlane(request.stack, request.plane, self._cache)
+            if not large.complete:
+                large.read_on()  # so that there is something to be seen
+        shown = _LargeShown(request, large, time.monotonic())
+        with self._condition:
+            if request.number <= self._forgotten:
+                return None, []
+            self._shown = shown
+            # Another plane is looked at through the same window: what is wanted stays the same.
+            now = [at for at in self._view.wanted if large.kept(at)]
+            self._todo = [at for at in self._view.wanted if at not in now]
+        return self._overview(shown), [self._piece(shown, at) for at in now]
+
+    def _give(self, shown: _LargeShown, at: Where, _request: _Request) -> _Result:
+        return None, [self._piece(shown, at)]
+
+    def _read_on(self, shown: _LargeShown, _request: _Request) -> _Result:
+        shown.large.read_on()
+        now = time.monotonic()
+        if not shown.large.complete and now - shown.given < SHOW_SECONDS:
+            return None, []
+        shown.given = now
+        return self._overview(shown), []
+
+    def _overview(self, shown: _LargeShown) -> LoadedPlane:
+        request, large = shown.request, shown.large
+        raw, is_rgb = large.overview.copy(), request.stack.is_rgb  # more may be written into it
+        image = to_display(raw, request.displays, is_rgb=is_rgb)
+        rows = -(-large.rows_read >> large.coarsest)
+        image[rows:] = 0
+        histograms = _histograms(raw[:, :rows], is_rgb=is_rgb)
+        return LoadedPlane(request.number, request.plane, image, (), raw, histograms, large)
+
+    def _piece(self, shown: _LargeShown, at: Where) -> Piece:
+        request = shown.request
+        raw = shown.large.block(at)
+        image = to_display(raw, request.displays, is_rgb=request.stack.is_rgb)
+        return Piece(request.number, request.plane, at, image)
 
     def _read(self, request: _Request) -> _ReadPlane:
         stack, plane, kept = request.stack, request.plane, self._kept
         if kept is not None and kept.stack is stack and kept.plane == plane:
             return kept
         raw = stack.plane(plane.t, plane.z)
-        parts = [raw.reshape(-1, raw.shape[2])] if stack.is_rgb else raw
-        read = _ReadPlane(stack, plane, raw, tuple(histogram(part) for part in parts))
+        read = _ReadPlane(stack, plane, raw, _histograms(raw, is_rgb=stack.is_rgb))
         with self._condition:
             if request.number > self._forgotten:
                 self._kept = read
@@ -190,12 +357,21 @@ class PlaneLoader(QThread):
     def _deliver(self) -> None:
         with self._condition:
             answer, self._answer = self._answer, None
-        if answer is None or answer.number <= self._forgotten:
-            return
-        if isinstance(answer, LoadedPlane):
-            self.loaded.emit(answer)
-        elif answer.number == self._newest:
-            self.failed.emit(answer.plane, answer.sentence)
+            pieces, self._pieces = self._pieces, []
+            self._telling = False
+        if isinstance(answer, _Failure):
+            if answer.number == self._newest > self._forgotten:
+                self.failed.emit(answer.plane, answer.sentence)
+        elif answer is not None and answer.number > self._forgotten:
+            self.loaded.emit(replace(answer, pieces=tuple(pieces)))
+        elif pieces := [piece for piece in pieces if piece.number > self._forgotten]:
+            self.pieces.emit(pieces)
+
+
+def _histograms(raw: NDArray[Any], *, is_rgb: bool) -> tuple[Histogram, ...]:
+    """Of each channel of `raw` `(C, Y, X)`; of an RGB image one for all three."""
+    parts = [raw.reshape(-1, raw.shape[2])] if is_rgb else raw
+    return tuple(histogram(part) for part in parts)
 
 
 def to_display(

@@ -73,7 +73,8 @@ class Player(QObject):
     @Slot()
     def _wait(self) -> None:
         """Let the plane be seen for as long as is left of its time."""
-        if self._playing and self._viewport.paintable:
+        shown = self._viewport.shown
+        if self._playing and self._viewport.paintable and shown is not None and shown.complete:
             # At least through the event loop: the plane must be painted before the next comes.
             self._timer.start(max(0, 1000 // self.rate - self._since.elapsed()))
 

@@ -118,6 +118,7 @@ class CutReader:
         grid = Grid.of(stack.shape)
         slices = range(0, stack.shape[1], grid.z)
         row, column = Rect(request.y, 0, 1, stack.shape[4]), Rect(0, request.x, stack.shape[3], 1)
+        row_of_plane, column_of_plane = (slice(None), *row.slices), (slice(None), *column.slices)
         xz_labels = _labels(request, slices, row, grid.x)
         yz_labels = _labels(request, slices, column, grid.y)
         if self._xz is None or not self._xz.is_of(stack, t, request.y):
@@ -141,9 +142,9 @@ class CutReader:
         last = time.monotonic()
         for n in sorted(missing, key=lambda n: abs(slices[n] - z)):
             yield None
-            plane = stack.plane(t, slices[n])
-            xz.values[:, n] = plane[:, request.y, :: grid.x]
-            yz.values[:, n] = plane[:, :: grid.y, request.x]
+            plane = stack.lazy_plane(t, slices[n])
+            xz.values[:, n] = plane[row_of_plane][:, 0, :: grid.x]
+            yz.values[:, n] = plane[column_of_plane][:, :: grid.y, 0]
             xz.known[n] = yz.known[n] = True
             time.sleep(PAUSE_SECONDS)
             if time.monotonic() - last > SHOW_SECONDS:

@@ -20,6 +20,7 @@ from unet_core.device import is_out_of_memory, prediction_dtype, release, share_
 from unet_core.intensity import normalise, read_mirrored
 from unet_core.lean import TileNetwork, lean
 from unet_core.model import Model
+from unet_core.stack import LazyPlane
 from unet_core.tiling import Rect, Tile, cover, round_up
 
 LIVE_CORE = 512
@@ -34,6 +35,8 @@ LARGEST_BATCH = 16
 MEMORY = 2**30
 """Bytes that predicting may take on the processor, beside the image and the results."""
 DEFAULT_THRESHOLD = 0.5
+
+_PIXELS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Predictor:
         )
 
     def tile(
-        self, plane: NDArray[np.generic], ranges: NDArray[np.float32], tile: Tile
+        self, plane: NDArray[np.generic] | LazyPlane, ranges: NDArray[np.float32], tile: Tile
     ) -> Prediction:
         """What the tile's core shows.
 
@@ -134,7 +137,9 @@ class Predictor:
         return next(self.each([(plane, tile)], ranges))
 
     def each(
-        self, work: Iterable[tuple[NDArray[np.generic], Tile]], ranges: NDArray[np.float32]
+        self,
+        work: Iterable[tuple[NDArray[np.generic] | LazyPlane, Tile]],
+        ranges: NDArray[np.float32],
     ) -> Iterator[Prediction]:
         """Predict tiles of planes `(C, Y, X)`, in this order.
 
@@ -300,8 +305,16 @@ def foreground(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def classes_at(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Class values `(Y, X)` uint8, 1 = background, of probabilities `(K, Y, X)`."""
-    best = probabilities.argmax(axis=0).astype(np.uint8) + np.uint8(2)
-    return np.where(foreground(probabilities) >= np.float32(threshold), best, np.uint8(1))
+    height, width = probabilities.shape[1:]
+    classes = np.empty((height, width), np.uint8)
+    # Some rows at a time: of a large plane, the numbers in between would take gigabytes.
+    rows = max(1, _PIXELS_AT_ONCE // max(1, width))
+    for y in range(0, height, rows):
+        part = probabilities[:, y : y + rows]
+        best = part.argmax(axis=0).astype(np.uint8) + np.uint8(2)
+        clear = foreground(part) >= np.float32(threshold)
+        classes[y : y + rows] = np.where(clear, best, np.uint8(1))
+    return classes
 
 
 def display_maps(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

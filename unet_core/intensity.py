@@ -7,17 +7,22 @@ that the window can show a picture before torch is loaded.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unet_core.stack import Stack
+from unet_core.stack import LazyPlane, PlaneIndex, Stack
 from unet_core.tiling import Rect
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.7
 SAMPLED_PLANES = 12
 SAMPLED_PIXELS = 1 << 18
 """At most this many pixels a plane and channel are looked at for the percentiles."""
+
+PATCHES = 16
+"""Of a large plane so many times so many patches are looked at instead of single pixels; of
+several planes together about as many."""
 
 CLIP = (-0.5, 2.5)
 """Normalised intensities are clipped to this range: a hot pixel is not a landscape."""
@@ -27,14 +32,31 @@ def intensity_range(stack: Stack) -> NDArray[np.float32]:
     """Low and high percentile of each channel, `(C, 2)` float32, in the stack's own units.
 
     Read from a fixed, evenly spaced sample of planes and pixels, so that the window and the
-    command line get the same figures. A channel of one single value gives a range of width one.
+    command line get the same figures. Of large planes that are small patches, so that not all of
+    a compressed file is decoded. A channel of one single value gives a range of width one.
     """
     planes = list(stack.planes())
     chosen = np.unique(np.linspace(0, len(planes) - 1, SAMPLED_PLANES).round().astype(int))
-    height, width = stack.shape[3:]
-    step = max(1, math.ceil(math.sqrt(height * width / SAMPLED_PIXELS)))
-    samples = [stack.plane(*planes[i])[:, ::step, ::step] for i in chosen]
+    patches = max(2, round(PATCHES / math.sqrt(len(chosen))))
+    samples = [sample for i in chosen for sample in _samples(stack, planes[i], patches)]
     return percentile_range(np.concatenate([s.reshape(s.shape[0], -1) for s in samples], axis=1))
+
+
+def _samples(stack: Stack, plane: PlaneIndex, patches: int) -> Iterator[NDArray[np.generic]]:
+    """Evenly spaced pixels of a plane, `SAMPLED_PIXELS` of a channel at most: `(C, Y, X)` each.
+
+    Of a large plane, `patches` × `patches` patches.
+    """
+    height, width = stack.shape[3:]
+    if not stack.is_large:
+        step = max(1, math.ceil(math.sqrt(height * width / SAMPLED_PIXELS)))
+        yield stack.plane(*plane)[:, ::step, ::step]
+        return
+    side = math.isqrt(SAMPLED_PIXELS) // PATCHES
+    for y in np.linspace(0, max(0, height - side), patches).astype(int).tolist():
+        for x in np.linspace(0, max(0, width - side), patches).astype(int).tolist():
+            patch = Rect(y, x, side, side).intersect(Rect(0, 0, height, width))
+            yield stack.region(*plane, patch)
 
 
 def percentile_range(values: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -75,11 +97,11 @@ def normalise(pixels: NDArray[np.generic], ranges: NDArray[np.float32]) -> NDArr
     return np.clip(result, *CLIP, out=result)
 
 
-def read_mirrored(plane: NDArray[np.generic], window: Rect) -> NDArray[np.generic]:
+def read_mirrored(plane: NDArray[np.generic] | LazyPlane, window: Rect) -> NDArray[np.generic]:
     """Cut `window` out of `plane` `(C, Y, X)`, mirroring the plane where the window leaves it."""
     rows = mirrored_indices(window.y, window.bottom, plane.shape[1])
     columns = mirrored_indices(window.x, window.right, plane.shape[2])
-    # Slicing first keeps a memory-mapped plane from being read whole.
+    # Slicing first keeps a memory-mapped or lazy plane from being read whole.
     top, bottom = rows.min(), rows.max() + 1
     left, right = columns.min(), columns.max() + 1
     part = plane[:, top:bottom, left:right]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from unet_core.inference import LIVE_CORE, Predictor, display_maps
 from unet_core.model import Model
 from unet_core.objects import interior_levels
-from unet_core.stack import PlaneIndex, Stack
+from unet_core.stack import LazyPlane, PlaneIndex, Stack
 from unet_core.tiling import Rect, Tile
 
 CACHE_BYTES = 256 * 2**20
@@ -58,7 +58,7 @@ class LivePrediction:
         self._view: PlaneIndex | None = None
         self._rect = Rect(0, 0, 0, 0)
         self._todo: list[Tile] = []
-        self._plane: tuple[PlaneIndex, NDArray[np.generic]] | None = None
+        self._plane: tuple[PlaneIndex, NDArray[np.generic] | LazyPlane] | None = None
         self._cache: OrderedDict[tuple[PlaneIndex, Rect], PredictedTile] = OrderedDict()
         self._cached_bytes = 0
         self.generation = 0
@@ -106,9 +106,9 @@ class LivePrediction:
             height, width = self._stack.shape[3:]
             self._todo = self._predictor.tiles(height, width, core=LIVE_CORE, view=self._rect)
 
-    def _read(self, plane: PlaneIndex) -> NDArray[np.generic]:
+    def _read(self, plane: PlaneIndex) -> NDArray[np.generic] | LazyPlane:
         if self._plane is None or self._plane[0] != plane:
-            self._plane = plane, self._stack.plane(*plane)
+            self._plane = plane, self._stack.lazy_plane(*plane)
         return self._plane[1]
 
     def _keep(self, tile: PredictedTile) -> None:

@@ -23,7 +23,7 @@ from unet_core.annotation import TILE, Annotation
 from unet_core.elastic import displacements
 from unet_core.intensity import CLIP, normalise, read_mirrored
 from unet_core.networks import Network
-from unet_core.stack import PlaneIndex, Stack
+from unet_core.stack import LARGE_PIXELS, PlaneIndex, Stack
 from unet_core.tiling import Rect, round_up
 
 N = TypeVar("N", bound=np.generic)
@@ -61,6 +61,8 @@ class Region:
     """t, z, y, x of the first pixel. y and x are multiples of any network's stride."""
     emphasis: NDArray[np.float32] | None = None
     """`(Y, X)`: how much more each pixel counts than its class alone would make it."""
+    interior: NDArray[np.float32] | None = None
+    """`(Y, X)`: `objects.known_interior`, where cells are labelled one by one."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,12 @@ class TrainingSet:
         """
         regions = []
         for plane in annotation.labelled_planes():
-            box = labelled_box(annotation, plane)
-            pixels = np.array(stack.plane(plane.t, plane.z)[(slice(None), *box.slices)])
-            labels = annotation.read(plane, box)
-            labels[labels > highest] = 0
-            regions.append(Region(pixels, labels, ranges, (*plane, box.y, box.x)))
+            pixels = stack.lazy_plane(*plane)
+            for box in labelled_boxes(annotation, plane):
+                labels = annotation.read(plane, box)
+                labels[labels > highest] = 0
+                image = np.array(pixels[(slice(None), *box.slices)])
+                regions.append(Region(image, labels, ranges, (*plane, box.y, box.x)))
         return cls(regions)
 
     @property
@@ -218,13 +221,22 @@ def window_of(
     return StrokeWindow(batch, stroke.pixels[::every] - low)
 
 
-def labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
-    """The labelled tiles of a plane and `MARGIN` around them, inside the plane."""
-    box = Rect(0, 0, 0, 0)
-    for row, column in annotation.tiles(plane):
-        box = box.union(Rect(row * TILE, column * TILE, TILE, TILE))
-    height, width = annotation.shape[2:]
-    return box.expand(MARGIN).intersect(Rect(0, 0, height, width))
+def labelled_boxes(annotation: Annotation, plane: PlaneIndex) -> list[Rect]:
+    """Boxes around the labelled tiles of a plane, with `MARGIN` around them, inside the plane.
+
+    One box; of a large plane several, which do not meet, where labels lie far apart.
+    """
+    whole = Rect(0, 0, *annotation.shape[2:])
+    apart = whole.height * whole.width > LARGE_PIXELS
+    boxes: list[Rect] = []
+    for row, column in sorted(annotation.tiles(plane)):
+        box = Rect(row * TILE, column * TILE, TILE, TILE).expand(MARGIN).intersect(whole)
+        while near := [b for b in boxes if not apart or not b.intersect(box).empty]:
+            for other in near:
+                boxes.remove(other)
+                box = box.union(other)
+        boxes.append(box)
+    return sorted(boxes)
 
 
 def _strokes_of(region: Region, number: int) -> Iterator[Stroke]:
@@ -291,6 +303,8 @@ class Batch:
     """`(N, Y, X)` int64 class values, 0 where unlabelled or outside."""
     emphasis: Tensor | None
     """`(N, Y, X)` float32, see `Region.emphasis`; None where there is none."""
+    interior: Tensor | None = None
+    """`(N, Y, X)` float32, see `Region.interior`; None where there is none."""
 
 
 def draw_batch(
@@ -307,31 +321,34 @@ def draw_batch(
     # A rotated, shrunk patch looks into a window of up to √2 · 1.35 its size; what the window
     # cannot show is mirrored (image) and unlabelled (labels).
     source = 2 * int(size * 0.75)
-    images, labels, emphases = [], [], []
+    images, maps = [], []
     emphasised = any(region.emphasis is not None for region in data.regions)
+    numbered = any(region.interior is not None for region in data.regions)
     for number, y, x in data.draw_centres(batch, random):
         region = data.regions[number]
         # Not always in the middle: the network must not learn that labels are.
         dy, dx = random.integers(-jitter, jitter + 1, 2)
         window = Rect(y + int(dy) - source // 2, x + int(dx) - source // 2, source, source)
         images.append(normalise(read_mirrored(region.image, window), region.ranges))
-        labels.append(_read_padded(region.labels, window))
-        if emphasised:
-            nothing = np.zeros(region.labels.shape, np.float32)
-            emphases.append(
-                _read_padded(nothing if region.emphasis is None else region.emphasis, window)
-            )
-    maps = [np.stack(labels).astype(np.float32)]  # small integers: exact
-    if emphasised:
-        maps.append(np.stack(emphases))
+        known = [_read_padded(region.labels, window).astype(np.float32)]  # small integers: exact
+        for there, values in ((emphasised, region.emphasis), (numbered, region.interior)):
+            if there:
+                nothing = np.zeros_like(known[0])
+                known.append(nothing if values is None else _read_padded(values, window))
+        maps.append(np.stack(known))
     seen, moved = augment(
         torch.from_numpy(np.stack(images)),
-        torch.from_numpy(np.stack(maps, axis=1)),
+        torch.from_numpy(np.stack(maps)),
         size=size,
         random=random,
         how=augmentation or Augmentation(),
     )
-    return Batch(seen, moved[:, 0].long(), moved[:, 1] if emphasised else None)
+    return Batch(
+        seen,
+        moved[:, 0].long(),
+        moved[:, 1] if emphasised else None,
+        moved[:, -1] if numbered else None,
+    )
 
 
 def _read_padded(values: NDArray[N], window: Rect) -> NDArray[N]:

@@ -1,4 +1,7 @@
-"""Stack: an image file, read plane by plane as (T, Z, C, Y, X). Raw files are never written to."""
+"""Stack: an image file, read plane by plane, or part by part, as (T, Z, C, Y, X).
+
+Raw files are never written to.
+"""
 
 import hashlib
 import math
@@ -13,6 +16,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from unet_core.tiling import Rect
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +41,9 @@ _FOREIGN = (
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
+
+LARGE_PIXELS = 4096 * 4096
+"""Planes of more pixels than this are read in parts, as these are needed; see `Stack.is_large`."""
 
 _CACHE_PAGES = 8
 _CACHE_BYTES = 128 * 2**20
@@ -66,6 +74,10 @@ class Source:
     `inner_axes`. Axes are T, Z, C, S (samples of a colour pixel), Y, X, or "_" for an axis of
     size 1 without meaning. Y and X are inner. `read_page(number)` returns one page; what it
     raises becomes a StackError. `memory_mapped`: pages are views of the file, not copies.
+
+    `read_part(number, rect)` returns the rows and columns of `rect` of a page and decodes nothing
+    else; None where a page can be had only whole, or costs nothing. `reduced`: the same image at
+    smaller sizes, largest first, as far as the file holds them.
     """
 
     outer_axes: str
@@ -74,6 +86,8 @@ class Source:
     inner_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read_page: Callable[[int], Array]
+    read_part: Callable[[int, Rect], Array] | None = None
+    reduced: tuple["Source", ...] = ()
     stated_axes: str = ""  # axes to keep although their size is 1
     pixel_size: tuple[float, float, float] | None = None
     time_interval: float | None = None
@@ -106,6 +120,7 @@ class Stack:
     time_interval  seconds between time points, or None
     channel_names  one per channel
     is_rgb         the three channels are red, green, blue
+    levels         (height, width) of the planes: full size, then the smaller copies in the file
     """
 
     def __init__(self, path: Path, source: Source) -> None:
@@ -131,8 +146,12 @@ class Stack:
             if self.is_rgb:
                 names = ("Red", "Green", "Blue")
         self.channel_names = names
+        self._levels = (source, *source.reduced)
+        self.levels = tuple((level.size("Y"), level.size("X")) for level in self._levels)
+        self.cache_bytes = _CACHE_BYTES
+        """Decoded pages take at most so much memory, or as much as those of one plane do."""
         self._lock = threading.Lock()
-        self._cache: OrderedDict[int, Array] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()  # by level and number
         self._closed = False
         weakref.finalize(self, source.close)  # a stack that is dropped lets go of its file
 
@@ -140,6 +159,11 @@ class Stack:
     def files(self) -> tuple[Path, ...]:
         """Every file that holds pixels of this image: more than one for multi-file OME sets."""
         return self._source.files or (self.path,)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a plane is better read in parts than whole."""
+        return self.shape[3] * self.shape[4] > LARGE_PIXELS
 
     def planes(self) -> Iterator[PlaneIndex]:
         """All planes, time outside, slices inside."""
@@ -154,34 +178,36 @@ class Stack:
         memory-mapped file. Raises StackError when the file is damaged, IndexError when there is
         no such plane.
         """
-        if not (0 <= t < self.shape[0] and 0 <= z < self.shape[1]):
-            raise IndexError(f"plane t={t}, z={z} of a stack with shape {self.shape}")
-        source = self._source
-        channels = source.size("C") if "C" in source.outer_axes else 1
-        with self._lock:
-            if self._closed:
-                raise StackError(f"{self.path.name} has been closed.")
-            parts = [self._channels_of_page(t, z, c) for c in range(channels)]
-        plane = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if source.white_is is not None:
-            plane = _inverted(plane, source.white_is)
-        plane = np.ascontiguousarray(plane, dtype=self.dtype)  # a view where nothing changes
+        self._check_plane(t, z)
+        plane = self._read(t, z, None, 0)
         plane.flags.writeable = False
         return plane
 
+    def region(self, t: int, z: int, rect: Rect, level: int = 0) -> Array:
+        """Read the part `rect` of a plane: (C, height, width), native byte order, a copy.
+
+        Of compressed files only the tiles or strips that the rectangle touches are decoded. With
+        `level`, the part of that one of `levels`, in its own pixels. Raises StackError when the
+        file is damaged, IndexError when there is no such plane, level or part of it.
+        """
+        self._check_plane(t, z)
+        if not 0 <= level < len(self.levels):
+            raise IndexError(f"level {level} of a stack with {len(self.levels)} levels")
+        if rect.empty or rect.intersect(Rect(0, 0, *self.levels[level])) != rect:
+            raise IndexError(f"{rect} of planes of {self.levels[level]} pixels")
+        part = self._read(t, z, rect, level)
+        return part if part.flags.writeable and part.flags.owndata else part.copy()
+
+    def lazy_plane(self, t: int, z: int) -> "Array | LazyPlane":
+        """What can be sliced like `plane(t, z)`; of a large plane only the slices are read."""
+        if not self.is_large:
+            return self.plane(t, z)
+        self._check_plane(t, z)
+        return LazyPlane(self, t, z)
+
     def fingerprint(self) -> str:
-        """A short text that changes with the file's content: its size and three blocks, hashed."""
-        digest = hashlib.blake2b(digest_size=16)
-        try:
-            with self.path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                digest.update(size.to_bytes(8, "little"))
-                for start in (0, size // 2, max(0, size - _FINGERPRINT_BLOCK)):
-                    file.seek(start)
-                    digest.update(file.read(_FINGERPRINT_BLOCK))
-        except OSError as error:
-            raise StackError(f"{self.path.name} can no longer be read: {_why(error)}.") from error
-        return digest.hexdigest()
+        """A short text that changes with the file's content, see `fingerprint_of`."""
+        return fingerprint_of(self.path)
 
     def close(self) -> None:
         """Let go of the file. Planes that were given out stay valid."""
@@ -204,34 +230,80 @@ class Stack:
     def __repr__(self) -> str:
         return f"<Stack {self.path.name} {self.axes} {self.shape} {self.dtype}>"
 
-    def _channels_of_page(self, t: int, z: int, c: int) -> Array:
-        """The channels (c, Y, X) that one page holds of plane (t, z)."""
-        source, at = self._source, {"T": t, "Z": z, "C": c}
+    def _check_plane(self, t: int, z: int) -> None:
+        if not (0 <= t < self.shape[0] and 0 <= z < self.shape[1]):
+            raise IndexError(f"plane t={t}, z={z} of a stack with shape {self.shape}")
+
+    def _read(self, t: int, z: int, rect: Rect | None, level: int) -> Array:
+        """A plane, or the part `rect` of it: (C, Y, X), a view of the file where that is so."""
+        source = self._levels[level]
+        channels = source.size("C") if "C" in source.outer_axes else 1
+        with self._lock:
+            if self._closed:
+                raise StackError(f"{self.path.name} has been closed.")
+            parts = [self._channels_of_page(t, z, c, rect, level) for c in range(channels)]
+        plane = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if source.white_is is not None:
+            plane = _inverted(plane, source.white_is)
+        # A view where nothing changes, whose flags are its own.
+        return np.ascontiguousarray(plane, dtype=self.dtype).view()
+
+    def _channels_of_page(self, t: int, z: int, c: int, rect: Rect | None, level: int) -> Array:
+        """The channels (c, Y, X) that one page holds of plane (t, z), or of its part `rect`."""
+        source, at = self._levels[level], {"T": t, "Z": z, "C": c}
         number = 0
         for axis, size in zip(source.outer_axes, source.outer_shape, strict=True):
             number = number * size + at.get(axis, 0)
-        page = self._page(number)
+        page = self._page(number, rect, level)
         at.pop("C")  # within a page, channels are taken whole
         page = page[tuple(0 if a == "_" else at.get(a, slice(None)) for a in source.inner_axes)]
         left = [a for a in source.inner_axes if a in "CSYX"]
         page = np.transpose(page, [left.index(a) for a in "CSYX" if a in left])
-        samples, (height, width) = source.size("S") if "S" in left else 1, self.shape[3:]
+        samples, (height, width) = source.size("S") if "S" in left else 1, page.shape[-2:]
         page = page.reshape(-1, samples, height, width)
         if source.has_alpha:
             page = page[:, : self._samples]
         return page.reshape(-1, height, width)
 
-    def _page(self, number: int) -> Array:
-        """One page, from the cache of the last few or from the file."""
-        source = self._source
-        if number in self._cache:
-            self._cache.move_to_end(number)
-            return self._cache[number]
+    def _page(self, number: int, rect: Rect | None, level: int) -> Array:
+        """One page, or the part `rect` of it, from the cache of the last few or from the file."""
+        source, key = self._levels[level], (level, number)
+        if rect is not None and source.read_part is not None and key not in self._cache:
+            read_part = source.read_part
+            shape = [
+                {"Y": rect.height, "X": rect.width}.get(axis, size)
+                for axis, size in zip(source.inner_axes, source.inner_shape, strict=True)
+            ]
+            return self._guarded(number, lambda: read_part(number, rect).reshape(shape))
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            page = self._cache[key]
+        else:
+            if source.memory_mapped:
+                self._check_size(source)
+            shape = list(source.inner_shape)
+            page = self._guarded(number, lambda: source.read_page(number).reshape(shape))
+            if not source.memory_mapped:
+                self._keep(key, page)
+        if rect is None:
+            return page
+        rows, columns = rect.slices
+        within = {"Y": rows, "X": columns}
+        return page[tuple(within.get(axis, slice(None)) for axis in source.inner_axes)]
+
+    def _check_size(self, source: Source) -> None:
+        """Touching a page of a map beyond the file's end would kill the process."""
         try:
-            if source.memory_mapped and self.path.stat().st_size < source.least_file_size:
-                # Touching a page of a map beyond the file's end would kill the process.
-                raise StackError(f"{self.path.name} has become shorter since it was opened.")
-            page = source.read_page(number).reshape(source.inner_shape)
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise StackError(f"{self.path.name} can no longer be read: {_why(error)}.") from error
+        if size < source.least_file_size:
+            raise StackError(f"{self.path.name} has become shorter since it was opened.")
+
+    def _guarded(self, number: int, read: Callable[[], Array]) -> Array:
+        """What `read` returns of page `number`; what it raises becomes a StackError."""
+        try:
+            return read()
         except StackError:
             raise
         except OSError as error:
@@ -244,14 +316,32 @@ class Stack:
             raise StackError(
                 f"{self.path.name} is damaged: the pixels of page {number + 1} cannot be read."
             ) from error
-        if not source.memory_mapped:
-            self._cache[number] = page
-            while len(self._cache) > 1 and (
-                len(self._cache) > _CACHE_PAGES
-                or sum(p.nbytes for p in self._cache.values()) > _CACHE_BYTES
-            ):
-                self._cache.popitem(last=False)
-        return page
+
+    def _keep(self, key: tuple[int, int], page: Array) -> None:
+        self._cache[key] = page
+        source = self._levels[key[0]]
+        least = source.size("C") if "C" in source.outer_axes else 1
+        while len(self._cache) > least and (
+            len(self._cache) > _CACHE_PAGES
+            or sum(p.nbytes for p in self._cache.values()) > self.cache_bytes
+        ):
+            self._cache.popitem(last=False)
+
+
+class LazyPlane:
+    """A plane (C, Y, X) of a stack of which only what is indexed is read."""
+
+    def __init__(self, stack: Stack, t: int, z: int) -> None:
+        self._stack, self._t, self._z = stack, t, z
+        self.shape = stack.shape[2:]
+
+    def __getitem__(self, at: tuple[slice, slice, slice]) -> Array:
+        """`plane[:, top:bottom, left:right]`: slices without a step, not empty."""
+        channels, rows, columns = at
+        top, bottom, _ = rows.indices(self.shape[1])
+        left, right, _ = columns.indices(self.shape[2])
+        part = Rect(top, left, bottom - top, right - left)
+        return self._stack.region(self._t, self._z, part)[channels]
 
 
 def open_stack(path: str | os.PathLike[str]) -> Stack:
@@ -276,7 +366,26 @@ def open_stored(path: str | os.PathLike[str]) -> Stack:
     source.white_is = None
     source.has_alpha = False
     source.is_rgb = False
+    source.reduced = ()
     return Stack(path, source)
+
+
+def fingerprint_of(path: Path) -> str:
+    """A short text that changes with a file's content: its size and three blocks, hashed.
+
+    Raises StackError where the file can not be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(size.to_bytes(8, "little"))
+            for start in (0, size // 2, max(0, size - _FINGERPRINT_BLOCK)):
+                file.seek(start)
+                digest.update(file.read(_FINGERPRINT_BLOCK))
+    except OSError as error:
+        raise StackError(f"{path.name} can no longer be read: {_why(error)}.") from error
+    return digest.hexdigest()
 
 
 def refuse_absurd(name: str, page_bytes: int, file_bytes: int) -> None:

@@ -4,7 +4,8 @@ import logging
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +14,8 @@ import tifffile
 
 from unet_core.stack import Array, Source, StackError, refuse_absurd
 from unet_core.tiff_metadata import TiffMetadata, read_metadata
+from unet_core.tiff_parts import PartReader
+from unet_core.tiling import Rect
 
 # tifffile reports damage to its log, which Python prints to stderr where nobody listens. We check
 # for damage ourselves and say it in a sentence; a program that sets up logging still gets these.
@@ -80,16 +83,62 @@ def _read_first_series(path: Path, file: tifffile.TiffFile) -> Source:
     if key.photometric == 0:
         source.white_is = 2 ** int(_first(key.bitspersample)) - 1
 
-    offset = None if series.is_multifile else series.dataoffset
-    if offset is not None:
-        _map_contiguous(name, file, series, offset, source, path)
+    needs_file = _attach(file, series, source, path)
+    for reduced in series.levels[1:]:
+        level = _reduced(file, reduced, source, path)
+        if level is not None:
+            source.reduced += (level,)
+            needs_file |= not level.memory_mapped
+    if needs_file:
+        source.close = file.close
     else:
-        _read_by_page(name, file, series, source, path)
+        file.close()
     return source
 
 
+def _reduced(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, full: Source, path: Path
+) -> Source | None:
+    """A smaller copy of the image in the file; None, since it is not needed, if it looks odd."""
+    axes = (*full.outer_axes, *full.inner_axes)
+    whole, shape = full.outer_shape + full.inner_shape, tuple(series.get_shape(False))
+    same = [size for axis, size in zip(axes, whole, strict=True) if axis not in "YX"]
+    if len(shape) != len(axes) or np.dtype(series.dtype) != full.dtype or 0 in shape:
+        return None
+    if same != [size for axis, size in zip(axes, shape, strict=True) if axis not in "YX"]:
+        return None
+    level = replace(
+        full,
+        outer_axes="",
+        outer_shape=(),
+        inner_axes="".join(axes),
+        inner_shape=shape,
+        reduced=(),
+        read_part=None,
+        memory_mapped=False,
+    )
+    try:
+        _check_pixels(path.name, series.keyframe, series.dtype, shape, file.filehandle.size)
+        _attach(file, series, level, path)
+    except (StackError, OSError):
+        return None
+    smaller = level.size("Y") < full.size("Y") and level.size("X") < full.size("X")
+    return level if smaller else None
+
+
+def _attach(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, source: Source, path: Path
+) -> bool:
+    """Give `source` the way to read the pixels of `series`. Whether `file` must stay open."""
+    offset = None if series.is_multifile else series.dataoffset
+    if offset is not None:
+        _map_contiguous(file, series, offset, source, path)
+        return False
+    _read_by_page(path.name, series, source, path)
+    return True
+
+
 def _map_contiguous(
-    name: str,
     file: tifffile.TiffFile,
     series: tifffile.TiffPageSeries,
     offset: int,
@@ -100,21 +149,14 @@ def _map_contiguous(
     stored = np.dtype(series.dtype).newbyteorder(file.byteorder)
     end = offset + math.prod(source.inner_shape) * stored.itemsize
     if end > file.filehandle.size:
-        raise _cut_short(name)
-    file.close()
+        raise _cut_short(path.name)
     pixels = np.memmap(path, dtype=stored, mode="r", offset=offset, shape=source.inner_shape)
     source.read_page = lambda number: pixels
     source.memory_mapped = True
     source.least_file_size = end
 
 
-def _read_by_page(
-    name: str,
-    file: tifffile.TiffFile,
-    series: tifffile.TiffPageSeries,
-    source: Source,
-    path: Path,
-) -> None:
+def _read_by_page(name: str, series: tifffile.TiffPageSeries, source: Source, path: Path) -> None:
     """Compressed or scattered pixels: decode the pages that a plane needs, when it needs them."""
     key = series.keyframe
     pages = [series[i] for i in range(len(series))]
@@ -139,19 +181,28 @@ def _read_by_page(
     places = {file.resolve(): file for file in [*map(Path, sizes), path]}
     source.files = tuple(places.values())
 
-    def read_page(number: int) -> Array:
-        page = pages[number]
+    def opened(page: Any, read: Callable[[], Array]) -> Array:
         handle = page.parent.filehandle
         if not handle.closed:
-            return np.asarray(page.asarray(maxworkers=_workers()))
+            return read()
         handle.open()  # other files of a set are closed between reads
         try:
-            return np.asarray(page.asarray(maxworkers=_workers()))
+            return read()
         finally:
             handle.close()
 
+    def read_page(number: int) -> Array:
+        page = pages[number]
+        return opened(page, lambda: np.asarray(page.asarray(maxworkers=_workers())))
+
+    def read_part(number: int, rect: Rect) -> Array:
+        page = pages[number]
+        return opened(page, lambda: parts.read(number, page, rect, _workers()))
+
     source.read_page = read_page
-    source.close = file.close
+    if PartReader.can_read(key):
+        parts = PartReader()
+        source.read_part = read_part
 
 
 def _check_page_chain(path: Path) -> None:

@@ -21,6 +21,11 @@ FLATTEST = 5.0
 would be nothing to see or to click on. Then z is out of scale, and the panel says so."""
 
 
+COARSE = 6.0
+"""Where a slice or pixel is so many logical pixels thick, borders of cells are left out: they would
+be as thick, and of a cell in few slices there would be nothing else to see."""
+
+
 class CutView(QWidget):
     """One cut, as large as there is room, with lines through the point; clicks move the point.
 
@@ -123,9 +128,18 @@ class CutView(QWidget):
         painter.drawImage(area, image, part)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
         if self._table and cut.labels.any():
-            painter.drawImage(area, _image(cut.labels, self._table), part)
+            coarse = max(area.width() / part.width(), area.height() / part.height()) > COARSE
+            table = borderless(self._table) if coarse else self._table
+            painter.drawImage(area, _image(cut.labels, table), part)
         if self._point is not None:
             overlays.paint_cross_lines(painter, area, self.place_of(*self._point))
+
+
+def borderless(table: Sequence[int]) -> list[int]:
+    """A `layers.label_table` in which borders look like what they enclose, if that shows."""
+    half = len(table) // 2
+    areas, borders = table[:half], table[half:]
+    return [*areas, *(area or border for area, border in zip(areas, borders, strict=True))]
 
 
 def _image(pixels: NDArray[np.uint8], table: Sequence[int]) -> QImage:

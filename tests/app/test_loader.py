@@ -1,6 +1,7 @@
 """Reading away from the GUI thread, and the conversion to what a screen shows."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytestqt.qtbot import QtBot
 
+from app import large_plane
 from app.display import TABLES, ChannelDisplay
-from app.loader import PlaneLoader, overviews, to_display
-from unet_core.stack import PlaneIndex, open_stack
+from app.large_plane import Where
+from app.loader import LoadedPlane, Piece, PlaneLoader, View, overviews, to_display
+from unet_core import stack as stack_module
+from unet_core.stack import PlaneIndex, StackError, open_stack
+from unet_core.tiling import Rect
 
 SHOWN = (ChannelDisplay(0, 100),)
 
@@ -21,6 +26,7 @@ class SlowStack:
     """Three planes that are read only when the test says so."""
 
     is_rgb = False
+    is_large = False
     path = Path("slow.tif")
 
     def __init__(self) -> None:
@@ -280,3 +286,214 @@ def test_overviews_are_means_of_two_by_two(height: int, width: int, color: bool)
         mean = (full[::2, ::2] + full[1::2, ::2] + full[::2, 1::2] + full[1::2, 1::2]) / 4
         assert np.abs(after - mean).max() <= 0.5
     assert max((image, *levels)[-1].shape[:2]) <= 16
+
+
+# --- large planes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts as large, and what it is cut into, without images of thousands of pixels."""
+    monkeypatch.setattr(stack_module, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(large_plane, "BLOCK", 16)
+    monkeypatch.setattr(large_plane, "OVERVIEW_SIDE", 40)
+    monkeypatch.setattr(large_plane, "BAND_BYTES", 1)
+
+
+class SlowLarge:
+    """A large plane of 8-bit noise; reading waits until the test says so."""
+
+    def __init__(self, height: int = 128, width: int = 96, planes: int = 2) -> None:
+        self.path, self.is_rgb, self.is_large = Path("slow.tif"), False, True
+        self.shape, self.dtype = (1, planes, 1, height, width), np.dtype(np.uint8)
+        self.levels = ((height, width),)
+        self.pixels = np.random.default_rng(0).integers(0, 256, self.shape, np.uint8)
+        self.read: list[Rect] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.begun = threading.Semaphore(0)
+        self.broken = False
+
+    def region(self, t: int, z: int, rect: Rect, level: int = 0) -> np.ndarray:
+        self.read.append(rect)
+        self.begun.release()
+        self.free.wait()
+        if self.broken:
+            raise StackError("slow.tif is damaged.")
+        return self.pixels[(t, z, slice(None), *rect.slices)].copy()
+
+
+class Screen:
+    """Takes what the loader gives, as the window would."""
+
+    def __init__(self, loader: PlaneLoader) -> None:
+        self.planes: list[LoadedPlane] = []
+        self.pieces: dict[Where, Piece] = {}
+        loader.loaded.connect(self.take_plane)
+        loader.pieces.connect(self.take_pieces)
+
+    def take_plane(self, plane: LoadedPlane) -> None:
+        self.planes.append(plane)
+        self.take_pieces(plane.pieces)
+
+    def take_pieces(self, pieces: list[Piece]) -> None:
+        self.pieces |= {piece.at: piece for piece in pieces}
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.planes) and (self.planes[-1].image[-1] != 0).any()
+
+
+def look(*wanted: Where) -> View:
+    return View(wanted, wanted)
+
+
+def ask_large(loader: PlaneLoader, stack: SlowLarge, z: int = 0, high: float = 255) -> int:
+    return loader.request(stack, PlaneIndex(0, z), [ChannelDisplay(0, high)])  # type: ignore[arg-type]
+
+
+def test_of_a_large_plane_the_overview_comes_then_what_is_looked_at(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    ask_large(loader, stack)
+    qtbot.waitUntil(lambda: screen.complete)
+    last = screen.planes[-1]
+    assert (last.level, last.size, last.image.shape) == (2, (128, 96), (32, 24))
+    # Band by band, each pixel once.
+    assert sum(rect.height * rect.width for rect in stack.read) == 128 * 96
+    assert not screen.pieces and last.values_at(20, 40) is None
+    stack.read.clear()
+    loader.look_at(look(Where(0, 1, 2), Where(0, 7, 5)))
+    qtbot.waitUntil(lambda: len(screen.pieces) == 2)
+    assert stack.read == [Rect(16, 32, 16, 16), Rect(112, 80, 16, 16)]
+    assert np.array_equal(screen.pieces[Where(0, 1, 2)].image, stack.pixels[0, 0, 0, 16:32, 32:48])
+    assert last.values_at(20, 40).tolist() == [stack.pixels[0, 0, 0, 20, 40]]  # type: ignore[union-attr]
+
+
+def test_the_newest_view_comes_before_the_rest_of_the_overview(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    stack.free.clear()
+    ask_large(loader, stack)
+    stack.begun.acquire()
+    loader.look_at(look(*(Where(0, row, 0) for row in range(8))))
+    loader.look_at(look(Where(0, 3, 3)))  # what was looked at before is not read any more
+    stack.free.set()
+    qtbot.waitUntil(lambda: screen.complete)
+    assert stack.read[1] == Rect(48, 48, 16, 16)
+    assert list(screen.pieces) == [Where(0, 3, 3)]
+    assert all(rect.width == 96 for rect in [stack.read[0], *stack.read[2:]])
+
+
+def test_other_colours_of_a_large_plane_are_shown_where_one_looks_and_nothing_is_read(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    ask_large(loader, stack)
+    seen = Where(0, 1, 2)
+    loader.look_at(look(Where(0, 0, 0)))
+    qtbot.waitUntil(lambda: screen.complete and len(screen.pieces) == 1)
+    loader.look_at(look(seen))
+    qtbot.waitUntil(lambda: len(screen.pieces) == 2)
+    stack.read.clear()
+    number = ask_large(loader, stack, high=100)
+    qtbot.waitUntil(lambda: screen.planes[-1].number == number)
+    assert [piece.at for piece in screen.planes[-1].pieces] == [seen]
+    raw = stack.pixels[0, 0, 0, 16:32, 32:48]
+    expected = to_display(raw[None], [ChannelDisplay(0, 100)], is_rgb=False)
+    assert np.array_equal(screen.pieces[seen].image, expected)
+    assert screen.pieces[seen].number == number and screen.pieces[Where(0, 0, 0)].number < number
+    assert stack.read == []
+
+
+def test_another_plane_is_looked_at_in_the_same_place(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    ask_large(loader, stack)
+    seen = Where(0, 1, 2)
+    loader.look_at(look(seen))
+    qtbot.waitUntil(lambda: screen.complete and seen in screen.pieces)
+    ask_large(loader, stack, z=1)
+    qtbot.waitUntil(lambda: screen.pieces[seen].plane.z == 1)
+    assert np.array_equal(screen.pieces[seen].image, stack.pixels[0, 1, 0, 16:32, 32:48])
+    qtbot.waitUntil(lambda: screen.planes[-1].plane.z == 1 and screen.complete)
+    stack.read.clear()
+    number = ask_large(loader, stack, z=0)  # all of it is still there
+    qtbot.waitUntil(lambda: screen.planes[-1].number == number)
+    assert screen.complete and stack.read == []
+
+
+def test_the_memory_is_a_limit(qtbot: QtBot, loader: PlaneLoader, small_limits: None) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    loader.set_memory(2000)
+    ask_large(loader, stack)
+    qtbot.waitUntil(lambda: screen.complete)
+    for row in range(8):
+        for column in range(6):
+            at = Where(0, row, column)
+            loader.look_at(look(at))
+            qtbot.waitUntil(lambda at=at: at in screen.pieces)
+            assert loader._cache.nbytes <= 2000
+    stack.read.clear()
+    for at in (Where(0, 7, 5), Where(0, 0, 0)):
+        screen.pieces.clear()
+        loader.look_at(look(at))
+        qtbot.waitUntil(lambda at=at: at in screen.pieces)
+    assert stack.read == [Rect(0, 0, 16, 16)]  # the other was the last one seen
+
+
+def test_damage_in_a_large_plane_is_told_once_and_another_plane_works(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    told: list[str] = []
+    loader.failed.connect(lambda plane, sentence: told.append(sentence))
+    ask_large(loader, stack)
+    qtbot.waitUntil(lambda: screen.complete)
+    stack.broken = True
+    loader.look_at(look(Where(0, 0, 0), Where(0, 0, 1)))
+    qtbot.waitUntil(lambda: told != [])
+    stack.broken = False
+    ask_large(loader, stack, z=1)
+    qtbot.waitUntil(lambda: screen.planes[-1].plane.z == 1 and screen.complete)
+    assert told == ["slow.tif is damaged."]
+
+
+def test_nothing_of_a_forgotten_large_plane_arrives(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    stack.free.clear()
+    ask_large(loader, stack)
+    stack.begun.acquire()
+    loader.look_at(look(Where(0, 0, 0)))
+    loader.forget()
+    other = SlowLarge(64, 64)
+    stack.free.set()
+    ask_large(loader, other)
+    qtbot.waitUntil(lambda: screen.complete)
+    assert all(plane.size == (64, 64) for plane in screen.planes) and not screen.pieces
+    assert len(stack.read) == 1
+
+
+def test_a_large_plane_can_be_left_in_the_middle(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None
+) -> None:
+    stack = SlowLarge()
+    stack.free.clear()
+    ask_large(loader, stack)
+    stack.begun.acquire()
+
+    def go_on() -> None:
+        while not loader._stopping:
+            time.sleep(0.001)
+        stack.free.set()
+
+    helper = threading.Thread(target=go_on)
+    helper.start()
+    loader.stop()  # waits for the band that is being read, and for no other
+    helper.join()
+    assert not loader.isRunning() and len(stack.read) == 1

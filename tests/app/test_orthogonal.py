@@ -14,11 +14,13 @@ from PySide6.QtWidgets import QApplication
 
 from app import slices
 from app.display import ChannelDisplay
+from app.layers import label_table
 from app.loader import to_display
+from app.panels.orthogonal import borderless
 from app.slices import CutReader, CutRequest
 from tests.app.conftest import open_and_wait
 from tests.patience import PATIENCE
-from unet_core.annotation import Annotation
+from unet_core.annotation import DEFAULT_CLASSES, Annotation
 from unet_core.labels import classes_of
 from unet_core.stack import PlaneIndex, Source, Stack, StackError, open_stack
 
@@ -127,6 +129,13 @@ def test_labels_are_cut_like_the_image(tmp_path):
         assert np.array_equal(cuts.yz.labels & 127, wanted[:, :, 9].T)
         other_time = read(CutReader(), request(stack, y=7, x=9, annotation=annotation))
         assert not other_time.xz.labels.any()
+
+
+def test_thick_slices_show_what_is_in_them_and_no_borders_as_thick():
+    both, outline = (label_table(DEFAULT_CLASSES, style) for style in ("both", "outline"))
+    assert borderless(both)[:128] == both[:128] == borderless(both)[128:]
+    # Where areas do not show there would be nothing left.
+    assert borderless(outline)[130] == outline[130] != 0 == borderless(outline)[2]
 
 
 def test_huge_stacks_are_thinned_out(tmp_path, monkeypatch):

@@ -22,9 +22,12 @@ def make_image(folder, axes, shape):
 
 
 @pytest.fixture
-def movie(make_window, tmp_path):
+def movie(make_window, tmp_path, qtbot):
     """A window on four time points of three slices, as fast as it gets."""
     window = make_window(make_image(tmp_path, "TZYX", (4, 3, 60, 80)))
+    view = window.viewport
+    # Opening may ask for the plane more than once; it must not come again later.
+    qtbot.waitUntil(lambda: view.shown.number == view.loader.newest)
     window.navigator.rate.setValue(FASTEST)
     return window
 

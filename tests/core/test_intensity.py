@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.synthetic import write_imagej
+from unet_core import intensity
+from unet_core import stack as stack_module
 from unet_core.intensity import CLIP, intensity_range, normalise, percentile_range, read_mirrored
 from unet_core.stack import open_stack
 from unet_core.tiling import Rect
@@ -84,3 +86,21 @@ def test_a_hot_pixel_does_not_darken_the_rest():
     result = normalise(plane, percentile_range(plane.reshape(1, -1)))
     assert np.percentile(result, 99) > 0.9
     assert result.max() == CLIP[1]
+
+
+def test_of_large_planes_small_patches_tell_the_same_range(tmp_path, monkeypatch):
+    y, x = np.mgrid[:700, :600]
+    image = (1000 + 300 * np.sin(y / 9) * np.cos(x / 7) + 200 * (x > 300)).astype(np.uint16)
+    write_imagej(tmp_path / "a.tif", image[None], "ZYX")
+    with open_stack(tmp_path / "a.tif") as stack:
+        whole = intensity_range(stack)
+        monkeypatch.setattr(stack_module, "LARGE_PIXELS", 1000)
+        monkeypatch.setattr(intensity, "SAMPLED_PIXELS", 1 << 16)
+        monkeypatch.setattr(stack, "plane", None)
+        read = []
+        region = stack.region
+        monkeypatch.setattr(stack, "region", lambda *at: read.append(at) or region(*at))
+        patches = intensity_range(stack)
+    assert np.abs(patches - whole).max() < 0.03 * (whole[0, 1] - whole[0, 0])
+    assert sum(rect.height * rect.width for _, _, rect in read) <= 1 << 16
+    assert max(r.bottom for *_, r in read) == 700 and max(r.right for *_, r in read) == 600

@@ -6,6 +6,7 @@ import torch
 
 from tests.synthetic import make_stack, write_imagej
 from unet_core import live
+from unet_core import stack as stack_module
 from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.inference import Predictor, display_maps, predict_plane
 from unet_core.intensity import intensity_range
@@ -99,3 +100,20 @@ def test_memory_is_bounded(scene, monkeypatch):
         prediction.look_at(plane, ALL)
         drain(prediction)
     assert sum(t.maps.nbytes for t in prediction._cache.values()) <= 3 * 64 * 64
+
+
+def test_of_a_large_plane_only_the_windows_are_read(scene, monkeypatch):
+    stack, tiles, prediction = scene
+    prediction.show(MODEL)
+    prediction.look_at(SECOND, ALL)
+    drain(prediction)
+    expected = {tile.rect: tile.maps for tile in tiles}
+    tiles.clear()
+    monkeypatch.setattr(stack_module, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(stack, "plane", None)
+    again = LivePrediction(stack, prediction._ranges, CPU, tiles.append)
+    again.show(MODEL)
+    again.look_at(SECOND, ALL)
+    drain(again)
+    assert {tile.rect for tile in tiles} == set(expected)
+    assert all(np.array_equal(tile.maps, expected[tile.rect]) for tile in tiles)

@@ -12,10 +12,13 @@ from hypothesis.extra.numpy import arrays
 from skimage.measure import label
 
 from tests.synthetic import write_imagej
-from unet_core.annotation import Annotation
+from unet_core import patches
+from unet_core import stack as stack_module
+from unet_core.annotation import TILE, Annotation
 from unet_core.intensity import intensity_range
 from unet_core.patches import MARGIN, Augmentation, Region, TrainingSet, augment, draw_batch
 from unet_core.stack import PlaneIndex, open_stack
+from unet_core.tiling import Rect
 
 RANGES = np.array([[0, 255]], np.float32)
 
@@ -264,3 +267,52 @@ def test_strong_augmentation_stays_in_range(channels):
     moved, _ = augment(images, labels, size=64, random=np.random.default_rng(0), how=strong)
     assert moved.shape == (3, channels, 64, 64)
     assert torch.isfinite(moved).all()
+
+
+@given(
+    tiles=st.sets(st.tuples(st.integers(0, 13), st.integers(0, 11)), min_size=1, max_size=12),
+    large=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_of_a_large_plane_only_the_surroundings_of_labels_are_read(tiles, large):
+    height, width = 14 * TILE - 50, 12 * TILE - 7
+    annotation = Annotation((1, 1, height, width))
+    plane, whole = PlaneIndex(0, 0), Rect(0, 0, height, width)
+    for row, column in tiles:
+        annotation.write(plane, np.full((2, 2), 2), y=row * TILE + 5, x=column * TILE + 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patches, "LARGE_PIXELS", 1000 if large else height * width)
+        boxes = patches.labelled_boxes(annotation, plane)
+    assert large or len(boxes) == 1
+    for number, box in enumerate(boxes):
+        assert box.intersect(whole) == box and (box.y % 32, box.x % 32) == (0, 0)
+        assert all(box.intersect(other).empty for other in boxes[:number])
+    for row, column in tiles:
+        around = Rect(row * TILE, column * TILE, TILE, TILE).expand(MARGIN).intersect(whole)
+        assert sum(box.intersect(around) == around for box in boxes) == 1
+    if large and len(tiles) == 2:
+        (r0, c0), (r1, c1) = tiles
+        assert len(boxes) == (1 if max(abs(r0 - r1), abs(c0 - c1)) <= 2 else 2)
+
+
+def test_regions_of_a_large_plane_are_its_pixels_without_the_plane_being_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stack_module, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(patches, "LARGE_PIXELS", 1000)
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 2000, 1800), np.uint8)
+    write_imagej(tmp_path / "a.tif", pixels, "ZYX")
+    plane = PlaneIndex(0, 0)
+    with open_stack(tmp_path / "a.tif") as stack:
+        monkeypatch.setattr(stack, "plane", None)
+        annotation = Annotation((1, 1, 2000, 1800))
+        for y, x in ((10, 10), (1900, 1700), (1910, 1720)):
+            annotation.write(plane, np.full((2, 2), 2), y=y, x=x)
+        data = TrainingSet.of(stack, annotation, intensity_range(stack))
+        assert len(data.regions) == 2
+        for found in data.regions:
+            _, _, y, x = found.origin
+            height, width = found.labels.shape
+            part = slice(y, y + height), slice(x, x + width)
+            assert np.array_equal(found.image[0], pixels[0][part])
+            assert np.array_equal(found.labels, annotation.read(plane)[part])

@@ -6,6 +6,7 @@ import tifffile
 import torch
 
 from tests.synthetic import make_stack, write_imagej
+from unet_core import stack as stack_module
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.export import ExportError
 from unet_core.inference import Prediction, Predictor, classes_at, predict_plane
@@ -14,6 +15,7 @@ from unet_core.model import Model
 from unet_core.objects import interior_target, label_plane
 from unet_core.segment import OUTPUTS, segment
 from unet_core.stack import open_stack
+from unet_core.tiling import Rect
 
 CPU = torch.device("cpu")
 
@@ -206,3 +208,16 @@ def test_what_cannot_be_written_is_said_before_any_work(stack, tmp_path):
         )
     with pytest.raises(ExportError, match="channels"):
         run(Model.bundled().adapted(3), stack, tmp_path)
+
+
+def test_large_planes_are_never_read_whole_and_give_the_same(stack, tmp_path, monkeypatch):
+    model, ranges = Model.bundled(), intensity_range(stack)
+    whole, _ = run(model, stack, tmp_path / "whole", ("probability",))
+    monkeypatch.setattr(stack_module, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(stack, "plane", None)
+    targets = {"probability": tmp_path / "parts.tif"}
+    for _ in segment(model, stack, ranges, CPU, targets, threshold=0.5, min_size=5):
+        pass
+    with open_stack(whole["probability"]) as one, open_stack(targets["probability"]) as other:
+        for plane in one.planes():
+            assert np.array_equal(one.plane(*plane), other.region(*plane, Rect(0, 0, 90, 110)))

@@ -45,6 +45,8 @@ class Camera:
         self._ratio = 1.0
         # Corner of the image in the widget, not rounded: zooming out and in again must not drift.
         self._corner = Point(0.0, 0.0)
+        self.corner = Point(0.0, 0.0)
+        """Where the image's top left corner is shown, in the widget; a whole device pixel."""
 
     # --- what it looks at --------------------------------------------------------------------
 
@@ -71,14 +73,6 @@ class Camera:
         return self._height == 0 or self._width == 0
 
     # --- mapping -----------------------------------------------------------------------------
-
-    @property
-    def corner(self) -> Point:
-        """Where the image's top left corner is shown, in the widget; a whole device pixel."""
-        return Point(
-            round(self._corner.y * self._ratio) / self._ratio,
-            round(self._corner.x * self._ratio) / self._ratio,
-        )
 
     @property
     def centre(self) -> Point:
@@ -182,6 +176,10 @@ class Camera:
         self._corner = Point(
             _keep_in_sight(y, self._height * self.zoom, self._widget_height),
             _keep_in_sight(x, self._width * self.zoom, self._widget_width),
+        )
+        self.corner = Point(
+            round(self._corner.y * self._ratio) / self._ratio,
+            round(self._corner.x * self._ratio) / self._ratio,
         )
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent, QShowEvent, QTransform
+from PySide6.QtGui import (
+    QColor,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QShowEvent,
+    QTransform,
+)
 from PySide6.QtWidgets import QWidget
 
 from app import overlays
@@ -21,9 +29,9 @@ from app.layers import (
     LabelStyle,
     PredictionLayer,
     PredictionStyle,
-    paint_layers,
 )
-from app.loader import LoadedPlane, PlaneLoader
+from app.loader import LoadedPlane, Piece, PlaneLoader
+from app.still import StillPicture
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -35,6 +43,10 @@ LOADING_DELAY_MS = 200
 
 VIEW_INTERVAL_MS = 33
 """`view_changed` comes at most this often, and always once more at the end."""
+
+CATCH_UP_SECONDS = 0.005
+"""So long each paint may look for labels that an edit has changed; the rest of the frame is its
+own."""
 
 BACKGROUND = QColor(32, 33, 36)
 
@@ -84,6 +96,8 @@ class Canvas(QWidget):
         self._cut: tuple[int, int] | None = None
         self._failure = ""
         self._early_tiles: list[Tile] = []
+        self._still: StillPicture | None = None
+        self._standing_still = False
         self._last_view: tuple[Rect, float] | None = None
 
         self._view_timer = QTimer(self, singleShot=True, interval=VIEW_INTERVAL_MS)
@@ -98,6 +112,7 @@ class Canvas(QWidget):
         document.classes_changed.connect(self._on_classes_changed)
         document.options_changed.connect(self._on_options_changed)
         self.loader.loaded.connect(self._on_loaded)
+        self.loader.pieces.connect(self._on_pieces)
         self.loader.failed.connect(self._on_failed)
         # Qt aborts the program when a QThread object dies while its thread runs.
         self.destroyed.connect(self.loader.stop)
@@ -157,12 +172,12 @@ class Canvas(QWidget):
     def set_threshold(self, threshold: int) -> None:
         """Show the prediction where a class's map is at least `threshold`, 1 to 255."""
         self.prediction_layer.set_threshold(threshold)
-        self.update()
+        self._recolour()
 
     def set_opacity(self, opacity: float) -> None:
         """How much the prediction covers the image, 0 to 1."""
         self.prediction_layer.set_opacity(opacity)
-        self.update()
+        self._recolour()
 
     def put_tiles(self, tiles: Sequence[Tile]) -> None:
         """Show predicted tiles of the document's plane; those of another plane are ignored."""
@@ -275,8 +290,7 @@ class Canvas(QWidget):
         self.image_layer.set_plane(loaded)
         if another_plane:
             self.label_layer.set_plane(self.document.annotation, loaded.plane)
-            height, width = loaded.image.shape[:2]
-            self.prediction_layer.set_plane(loaded.plane, height, width)
+            self.prediction_layer.set_plane(loaded.plane, *loaded.size)
             early, self._early_tiles = self._early_tiles, []
             self.put_tiles(early)
             self._last_view = None  # the same rectangle of another plane is another view
@@ -285,6 +299,10 @@ class Canvas(QWidget):
         self._on_picture_changed()
         self._on_view_moved()
         self.plane_shown.emit(loaded)
+
+    @Slot(object)
+    def _on_pieces(self, pieces: Sequence[Piece]) -> None:
+        self._update_image_rect(self.image_layer.put(pieces))
 
     @Slot(object, str)
     def _on_failed(self, plane: PlaneIndex, sentence: str) -> None:
@@ -302,7 +320,11 @@ class Canvas(QWidget):
     def _on_labels_changed(self, plane: PlaneIndex, rect: Rect) -> None:
         if self.shown is None or plane != self.shown.plane:
             return
-        self._update_image_rect(self.label_layer.refresh(self.document.annotation, plane, rect))
+        if self.document.stroking:
+            self._update_image_rect(self.label_layer.refresh(rect))
+        else:  # an edit may change millions of pixels: each is looked at when it is to be seen
+            self.label_layer.put_off(rect)
+            self._update_image_rect(rect.expand(1))
 
     @Slot()
     def _on_classes_changed(self) -> None:
@@ -328,6 +350,10 @@ class Canvas(QWidget):
     def _on_view_moved(self) -> None:
         """The camera has moved."""
         self.update()
+        zoom = self.camera.zoom * self.devicePixelRatioF()
+        blocks = self.image_layer.look_at(self.visible_rect(), zoom)
+        if blocks is not None:
+            self.loader.look_at(blocks)
         if not self._view_timer.isActive():
             self._announce_view()
 
@@ -352,11 +378,24 @@ class Canvas(QWidget):
             return
         top, left = self.camera.to_widget(rect.y, rect.x)
         bottom, right = self.camera.to_widget(rect.bottom, rect.right)
-        area = QRectF(left, top, right - left, bottom - top).intersected(QRectF(self.rect()))
-        if not area.isEmpty():
-            self.update(area.toAlignedRect().adjusted(-1, -1, 1, 1))
+        first = QPoint(math.floor(left) - 1, math.floor(top) - 1)
+        last = QPoint(math.ceil(right), math.ceil(bottom))
+        self.update(QRect(first, last))
 
     # --- painting ----------------------------------------------------------------------------
+
+    def update(self, *area: Any) -> None:
+        """Repaint: anything may have changed."""
+        self._still, self._standing_still = None, False
+        super().update(*area)
+
+    def _recolour(self) -> None:
+        """Repaint: nothing has changed but the colours of the prediction."""
+        if self.prediction_layer.style == "outline":  # its lines follow the threshold
+            self.update()
+        else:
+            self._standing_still = True
+            super().update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -364,36 +403,88 @@ class Canvas(QWidget):
         if self.document.stack is None:
             overlays.paint_message(painter, self.rect(), EMPTY_HINT)
             return
+        later = self._catch_up(event.rect())
         self._paint_layers(painter, event.rect())
         pixel_size = self.document.stack.pixel_size
         if pixel_size is not None:
-            overlays.paint_scale_bar(painter, self.height(), pixel_size[2], self.camera.zoom)
+            zoom = self.camera.zoom
+            overlays.paint_scale_bar(painter, self.height(), pixel_size, zoom, event.rect())
         if self._cut is not None:
             y, x = self.camera.to_widget(self._cut[0] + 0.5, self._cut[1] + 0.5)
             overlays.paint_cross_lines(painter, QRectF(self.rect()), QPointF(x, y))
         if message := self._failure or self._loading_message():
             overlays.paint_message(painter, self.rect(), message)
         self._paint_cursor(painter)
+        self._update_image_rect(later)
+
+    def _catch_up(self, area: QRect) -> Rect:
+        """Take over labels that are to be painted; returns what must be painted after `area`.
+
+        So many as there is time for: the next paint goes on, until all in view are taken over.
+        """
+        if self.label_layer.up_to_date:
+            return Rect(0, 0, 0, 0)
+        exposed, view = self._pixels_in(area), self.visible_rect()
+        changed = self.label_layer.catch_up(view, exposed, CATCH_UP_SECONDS)
+        seen = changed.intersect(exposed) == changed
+        return self.label_layer.behind(view) if seen else changed
 
     def _paint_cursor(self, painter: QPainter) -> None:
         """For subclasses: what belongs above everything else."""
 
     def _paint_layers(self, painter: QPainter, area: QRect) -> None:
+        """Image, prediction, labels, bottom to top."""
+        if self._standing_still:
+            self._paint_still(painter)
+            return
+        painter.save()
+        exposed = self._look_through(painter, area)
+        self._paint_image(painter, exposed)
+        self.prediction_layer.paint(painter, exposed)
+        self.label_layer.paint(painter, exposed)
+        painter.restore()
+
+    def _paint_still(self, painter: QPainter) -> None:
+        layer = self.prediction_layer
+
+        def below(painter: QPainter) -> None:
+            painter.fillRect(self.rect(), BACKGROUND)
+            self._paint_image(painter, self._look_through(painter, self.rect()))
+
+        def values(number: int, painter: QPainter) -> None:
+            layer.paint_values(painter, self._look_through(painter, self.rect()), number)
+
+        def above(painter: QPainter) -> None:
+            self.label_layer.paint(painter, self._look_through(painter, self.rect()))
+
+        tables = layer.tables
+        if self._still is None:
+            self._still = StillPicture(
+                self.size(),
+                self.devicePixelRatioF(),
+                below,
+                [partial(values, number) for number in range(len(tables))],
+                above if self.label_layer.visible and self.label_layer.blocks else None,
+            )
+        self._still.paint(painter, tables)
+
+    def _paint_image(self, painter: QPainter, exposed: Rect) -> None:
+        self.image_layer.paint(painter, exposed, self.camera.zoom * self.devicePixelRatioF())
+
+    def _look_through(self, painter: QPainter, area: QRect) -> Rect:
+        """Make the image pixel the painter's unit; returns which of them `area` shows."""
         zoom, corner = self.camera.zoom, self.camera.corner
+        painter.setTransform(QTransform(zoom, 0, 0, zoom, corner.x, corner.y))
+        # So that every pixel of the screen is one of the image.
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
+        return self._pixels_in(area)
+
+    def _pixels_in(self, area: QRect) -> Rect:
+        """What of the image `area` of the widget shows, wholly or in part."""
         top, left = self.camera.to_image(area.top(), area.left())
         bottom, right = self.camera.to_image(area.bottom() + 1, area.right() + 1)
         y, x = math.floor(top), math.floor(left)
-        exposed = Rect(y, x, math.ceil(bottom) - y, math.ceil(right) - x)
-        painter.save()
-        painter.setTransform(QTransform(zoom, 0, 0, zoom, corner.x, corner.y))
-        paint_layers(
-            painter,
-            exposed,
-            zoom * self.devicePixelRatioF(),
-            self.image_layer,
-            (self.prediction_layer, self.label_layer),
-        )
-        painter.restore()
+        return Rect(y, x, math.ceil(bottom) - y, math.ceil(right) - x)
 
     def _loading_message(self) -> str:
         late = not self.paintable and not self._loading_timer.isActive()

@@ -324,12 +324,20 @@ class Document(QObject):
         self.counts_changed.emit()
 
     def _announce_labels(self, edit: Edit) -> None:
-        """Emit `labels_changed` for each tile that changed.
+        """Emit `labels_changed` for each tile that changed on the present plane, and once for
+        every other plane.
 
         The box around a long diagonal stroke is the whole plane; its tiles are a small part of it.
         """
+        others: dict[PlaneIndex, Rect] = {}
         for change in edit.changes:
-            self.labels_changed.emit(change.key.plane, change.changed())
+            plane = change.key.plane
+            if plane == self.plane:
+                self.labels_changed.emit(plane, change.changed())
+            else:
+                others[plane] = others.get(plane, Rect(0, 0, 0, 0)).union(change.extent)
+        for plane, rect in others.items():
+            self.labels_changed.emit(plane, rect)
 
     # --- tools -------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 Each keeps its pixels as uint8 arrays, cut into blocks, and every block has a QImage made over the
 array's own memory, with a colour table. So a stroke is a write into the array and a repaint of the
 rectangle that it touched, and a threshold is a new table of 256 colours; nothing is converted.
+(While a slider moves, `still.StillPicture` keeps even what was sampled for the screen.) Labels that
+a large edit has changed are looked at when they are to be seen.
 
 These are plain objects that a widget paints, not pyqtgraph items: the blocks need no scene, Qt's
 raster engine only samples what the clip exposes, the mapping from mouse to pixel stays in one place
@@ -12,7 +14,9 @@ every coordinate far below the 32,767 pixels that Qt's sampling can address in o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,16 +24,18 @@ from numpy.typing import NDArray
 from PySide6.QtGui import QColor, QPainter
 
 from app.block import GREY_TABLE, Block
-from app.image_layer import ImageLayer
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
-from unet_core.edits import bounding_box
-from unet_core.labels import Labels, classes_of
+from unet_core.edits import TILE, bounding_box
+from unet_core.labels import Labels, class_of
 from unet_core.outline import outline
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
 SPARSE_BLOCK = 1024
 """Side of a label or prediction block; blocks in which there is nothing are never made."""
+
+FEW_TILES = 8
+"""So many label tiles are looked at within a frame in any case."""
 
 LABEL_OPACITY = 0.8
 LABEL_WHITE = 0.3
@@ -52,44 +58,79 @@ class _SparsePlane:
         self.rect = Rect(0, 0, height, width)
         self.blocks: dict[tuple[int, int], Block] = {}
         self._table = table
+        # The blocks that have the table in force: a new one costs no more than what is seen.
+        self._coloured: set[tuple[int, int]] = set()
+        # The blocks that a snapshot shares: they are copied before they change.
+        self._shared: set[tuple[int, int]] = set()
+
+    def snapshot(self) -> _SparsePlane:
+        """As it is now and will stay, to be read in another thread."""
+        copy = _SparsePlane(*self.rect[2:], self._table)
+        copy.blocks = dict(self.blocks)
+        self._shared = set(self.blocks)
+        return copy
 
     def set_table(self, table: Sequence[int]) -> None:
         self._table = table
-        for block in self.blocks.values():
-            block.image.setColorTable(table)
+        self._coloured.clear()
 
-    def write(self, rect: Rect, values: NDArray[np.uint8]) -> None:
-        """Set the pixels of `rect` to `values` `(height, width)`; outside the plane is ignored."""
+    def write(self, rect: Rect, values: NDArray[np.uint8]) -> Rect:
+        """Set the pixels of `rect` to `values` `(height, width)`; outside the plane is ignored.
+
+        Returns the box around those that were different before.
+        """
+        changed = Rect(0, 0, 0, 0)
         inside = rect.intersect(self.rect)
-        if inside.empty:
-            return
-        side = SPARSE_BLOCK
-        for row in range(inside.y // side, (inside.bottom - 1) // side + 1):
-            for column in range(inside.x // side, (inside.right - 1) // side + 1):
-                whole = Rect(row * side, column * side, side, side).intersect(self.rect)
-                part = whole.intersect(inside)
-                source = values[_within(part, rect)]
-                block = self.blocks.get((row, column))
-                if block is None:
-                    if not source.any():
-                        continue
-                    pixels = np.zeros((whole.height, whole.width), np.uint8)
-                    block = Block(whole.y, whole.x, pixels, self._table)
-                    self.blocks[row, column] = block
-                block.pixels[_within(part, whole)] = source
+        for row, column in _places(inside, SPARSE_BLOCK):
+            side = SPARSE_BLOCK
+            whole = Rect(row * side, column * side, side, side).intersect(self.rect)
+            part = whole.intersect(inside)
+            source = values[_within(part, rect)]
+            block = self.blocks.get((row, column))
+            if block is None and not source.any():
+                continue
+            if block is None or (row, column) in self._shared:
+                empty = np.zeros((whole.height, whole.width), np.uint8)
+                pixels = empty if block is None else block.pixels.copy()
+                block = Block(whole.y, whole.x, pixels, self._table)
+                self.blocks[row, column] = block
+                self._shared.discard((row, column))
+            target = block.pixels[_within(part, whole)]
+            box = bounding_box(target != source)
+            if not box.empty:
+                target[...] = source
+                changed = changed.union(Rect(part.y + box.y, part.x + box.x, *box[2:]))
+        return changed
 
     def read(self, rect: Rect) -> NDArray[np.uint8]:
         """A copy of the pixels of `rect`; 0 where nothing was written, or outside the plane."""
         result = np.zeros((rect.height, rect.width), np.uint8)
-        for block in self.blocks.values():
+        for _, block in self.touching(rect):
             part = block.rect.intersect(rect)
-            if not part.empty:
-                result[_within(part, rect)] = block.pixels[_within(part, block.rect)]
+            result[_within(part, rect)] = block.pixels[_within(part, block.rect)]
         return result
 
+    def touching(self, rect: Rect) -> Iterator[tuple[tuple[int, int], Block]]:
+        """The blocks that share pixels with `rect`, and their places: however many others."""
+        for place in _places(rect.intersect(self.rect), SPARSE_BLOCK):
+            if (block := self.blocks.get(place)) is not None:
+                yield place, block
+
     def paint(self, painter: QPainter, exposed: Rect) -> None:
-        for block in self.blocks.values():
+        for place, block in self.touching(exposed):
+            if place not in self._coloured:
+                block.image.setColorTable(self._table)
+                self._coloured.add(place)
             block.paint(painter, exposed)
+
+
+def _places(rect: Rect, side: int) -> Iterator[tuple[int, int]]:
+    """Rows and columns of the squares of `side` pixels that `rect` touches."""
+    if rect.empty:
+        return
+    for row in range(rect.y // side, (rect.bottom - 1) // side + 1):
+        for column in range(rect.x // side, (rect.right - 1) // side + 1):
+            yield row, column
 
 
 def _within(part: Rect, whole: Rect) -> tuple[slice, slice]:
@@ -98,6 +139,8 @@ def _within(part: Rect, whole: Rect) -> tuple[slice, slice]:
 
 
 LabelStyle = Literal["both", "fill", "outline"]
+
+_MANY = 128 * 128
 
 _BORDER = 128
 """Added to a class's index where the pixel lies at the border of its object: the table decides how
@@ -114,6 +157,9 @@ class LabelLayer:
         self._classes: Sequence[ClassInfo] = ()
         self._table = label_table([])
         self._plane = _SparsePlane(0, 0, self._table)
+        self._labels: tuple[Annotation, PlaneIndex] | None = None
+        # By row and column of label tiles: what has not been taken over yet.
+        self._behind: dict[tuple[int, int], Rect] = {}
 
     @property
     def blocks(self) -> list[Block]:
@@ -138,49 +184,93 @@ class LabelLayer:
         self._plane.set_table(self._table)
 
     def set_plane(self, annotation: Annotation, plane: PlaneIndex) -> None:
-        """Show `plane`; reads its labelled tiles only."""
+        """Show `plane`: `catch_up` reads its labelled tiles."""
+        self._labels = annotation, plane
         self._plane = _SparsePlane(*annotation.shape[2:], self._table)
-        for (row, column), tile in annotation.tiles(plane).items():
-            height, width = tile.shape
-            where = Rect(row * height, column * width, height, width)
-            self._plane.write(where, _indices(annotation, plane, where))
+        self._behind = {place: _tile(*place) for place in annotation.labelled_tiles(plane)}
 
     def clear(self) -> None:
         self._plane = _SparsePlane(0, 0, self._table)
+        self._labels = None
+        self._behind = {}
 
-    def refresh(self, annotation: Annotation, plane: PlaneIndex, rect: Rect) -> Rect:
-        """Take over the labels inside `rect`; returns the box around what looks different now.
+    @property
+    def up_to_date(self) -> bool:
+        """Whether all labels have been taken over."""
+        return not self._behind
+
+    def behind(self, view: Rect) -> Rect:
+        """A part of `view` whose labels have not been taken over yet; empty where all have."""
+        waiting = (rect.intersect(view) for rect in self._behind.values())
+        return next((rect for rect in waiting if not rect.empty), Rect(0, 0, 0, 0))
+
+    def put_off(self, rect: Rect) -> None:
+        """The labels inside `rect` have changed: `catch_up` takes them over."""
+        inside = rect.intersect(self._plane.rect)
+        for place in _places(inside, TILE):
+            known = self._behind.get(place, Rect(0, 0, 0, 0))
+            self._behind[place] = known.union(inside.intersect(_tile(*place)))
+
+    def catch_up(
+        self, view: Rect | None = None, first: Rect | None = None, seconds: float = math.inf
+    ) -> Rect:
+        """Take over the labels in `view`, those in `first` before others, or everywhere.
+
+        After so many `seconds`, and a few tiles at least, the rest is left for the next time.
+        Returns the box around what looks different now.
+        """
+        until = time.perf_counter() + seconds
+        box = Rect(0, 0, 0, 0)
+        waiting = list(self._behind)
+        if view is not None:
+            waiting = [at for at in waiting if not self._behind[at].intersect(view).empty]
+        if first is not None:
+            waiting.sort(key=lambda at: self._behind[at].intersect(first).empty)
+        for number, place in enumerate(waiting, 1):
+            box = box.union(self.refresh(self._behind.pop(place)))
+            if number >= FEW_TILES and time.perf_counter() > until:
+                break
+        return box
+
+    def refresh(self, rect: Rect) -> Rect:
+        """Take over the labels inside `rect` now; returns the box around what looks different.
 
         Looking is cheaper than repainting: a slow stroke changes a thin crescent of its brush.
         """
+        if self._labels is None:
+            return Rect(0, 0, 0, 0)
         # The pixels around it may have become, or may no longer be, the border of their object.
-        around = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
-        rect = around.intersect(self._plane.rect)
-        indices = _indices(annotation, plane, rect)
-        box = bounding_box(indices != self._plane.read(rect))
-        if not box.empty:
-            self._plane.write(rect, indices)
-        return Rect(rect.y + box.y, rect.x + box.x, box.height, box.width)
+        around = rect.expand(1)
+        return self._plane.write(around, _indices(*self._labels, around))
 
     def paint(self, painter: QPainter, exposed: Rect) -> None:
         if self.visible:
             self._plane.paint(painter, exposed)
 
 
+def _tile(row: int, column: int) -> Rect:
+    """What a label tile covers, though it may reach beyond the plane."""
+    return Rect(row * TILE, column * TILE, TILE, TILE)
+
+
 def _indices(annotation: Annotation, plane: PlaneIndex, rect: Rect) -> NDArray[np.uint8]:
     """Where in a label table the pixels of `rect` find their colour: (height, width)."""
-    rim = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
-    return label_indices(annotation.read_labels(plane, rim))
+    return label_indices(annotation.read_labels(plane, rect.expand(1)))
 
 
 def label_indices(labels: Labels) -> NDArray[np.uint8]:
     """Where in a label table labels find their colour: (height, width) of (height + 2, width + 2),
     whose rim of one pixel tells what lies around them."""
-    classes = classes_of(labels)[1:-1, 1:-1]
+    if labels.size > _MANY and (one := labels.min()) == labels.max():
+        # What was filled is mostly of one kind; finding that out is far faster.
+        shape = labels.shape[0] - 2, labels.shape[1] - 2
+        return np.full(shape, min(class_of(int(one)), _BORDER - 1), np.uint8)
+    classes = (labels[1:-1, 1:-1] >> 24).astype(np.uint8)
     indices: NDArray[np.uint8] = np.minimum(classes, _BORDER - 1)
     cells = classes > BACKGROUND
     if cells.any():
-        indices[outline(labels) & cells] |= _BORDER
+        cells &= outline(labels)
+        indices |= cells.view(np.uint8) * np.uint8(_BORDER)
     return indices
 
 
@@ -225,10 +315,12 @@ def prediction_table(
     """
     most = round(opacity * 255)
     if style == "heat":
-        return [_with_alpha(color, round(most * value / 255)) for value in range(256)]
+        clear = _with_alpha(color, 0)
+        return [round(most * value / 255) << 24 | clear for value in range(256)]
     if style == "uncertainty":
+        clear = _with_alpha(UNCERTAIN, 0)
         doubt = [1 - abs(2 * value / 255 - 1) for value in range(256)]
-        return [_with_alpha(UNCERTAIN, round(most * share)) for share in doubt]
+        return [round(most * share) << 24 | clear for share in doubt]
     if style == "outline":
         return [0, _with_alpha(color, 255)] + [0] * 254
     shown = _with_alpha(_mixed(color, "#000000", PREDICTION_BLACK), most)
@@ -243,9 +335,7 @@ def _mixed(color: str, other: str, part: float) -> str:
 
 
 def _with_alpha(color: str, alpha: int) -> int:
-    shade = QColor(color)
-    shade.setAlpha(alpha)
-    return shade.rgba()
+    return alpha << 24 | QColor(color).rgb() & 0xFFFFFF
 
 
 class PredictionLayer:
@@ -335,6 +425,14 @@ class PredictionLayer:
             self._interior.write(rect, interior)
         return True
 
+    def snapshot(self) -> PredictionLayer:
+        """The prediction as it is now and will stay, to be read in another thread."""
+        copy = PredictionLayer()
+        copy.plane, copy._size, copy.threshold = self.plane, self._size, self.threshold
+        copy._maps = [plane.snapshot() for plane in self._maps]
+        copy._interior = None if self._interior is None else self._interior.snapshot()
+        return copy
+
     def read(self, rect: Rect) -> NDArray[np.uint8]:
         """The maps `(K, height, width)` inside `rect`; 0 where nothing was predicted."""
         if not self._maps:
@@ -344,6 +442,18 @@ class PredictionLayer:
     def read_interior(self, rect: Rect) -> NDArray[np.uint8] | None:
         """The interior `(height, width)` inside `rect`, 0…255; None if the network gives none."""
         return None if self._interior is None else self._interior.read(rect)
+
+    @property
+    def tables(self) -> list[list[int]]:
+        """The colours in force of each map's values, see `prediction_table`; none if hidden."""
+        if not self.visible:
+            return [[0] * 256] * len(self._maps)
+        return [self._table(number) for number in range(len(self._maps))]
+
+    def paint_values(self, painter: QPainter, exposed: Rect, number: int) -> None:
+        """Paint map `number` as grey levels, whatever the colours."""
+        for _, block in self._maps[number].touching(exposed):
+            Block(block.y, block.x, block.pixels, GREY_TABLE).paint(painter, exposed)
 
     def paint(self, painter: QPainter, exposed: Rect) -> None:
         if not self.visible or self.opacity == 0:
@@ -357,14 +467,11 @@ class PredictionLayer:
     def _paint_outline(
         self, painter: QPainter, exposed: Rect, number: int, plane: _SparsePlane
     ) -> None:
-        for (row, column), block in plane.blocks.items():
-            if block.rect.intersect(exposed).empty:
-                continue
+        for (row, column), block in plane.touching(exposed):
             key = (number, row, column)
             if key not in self._outlines:
                 rect = block.rect
-                rim = Rect(rect.y - 1, rect.x - 1, rect.height + 2, rect.width + 2)
-                inside = (plane.read(rim) >= self.threshold).view(np.uint8)
+                inside = (plane.read(rect.expand(1)) >= self.threshold).view(np.uint8)
                 line = outline(inside).view(np.uint8)
                 self._outlines[key] = Block(rect.y, rect.x, line, self._table(number))
             self._outlines[key].paint(painter, exposed)
@@ -377,17 +484,3 @@ class PredictionLayer:
         self._outlines.clear()
         for number, plane in enumerate(self._maps):
             plane.set_table(self._table(number))
-
-
-def paint_layers(
-    painter: QPainter,
-    exposed: Rect,
-    device_zoom: float,
-    image: ImageLayer,
-    over: Iterable[LabelLayer | PredictionLayer],
-) -> None:
-    """Paint all layers, bottom to top, with nearest-neighbour sampling."""
-    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
-    image.paint(painter, exposed, device_zoom)
-    for layer in over:
-        layer.paint(painter, exposed)

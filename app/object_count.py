@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import numpy as np
-from numpy.typing import NDArray
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal, Slot
 
 from app.jobs import Job
 from app.layers import PredictionLayer
 from unet_core.tiling import Rect
 
 DELAY_MS = 120
+LARGE = 2**21
+"""More pixels than these take longer to count than a slider's next step: the count waits until it
+rests, but not longer than `LONGEST_MS`."""
+LONGEST_MS = 1000
 WHOLE_PLANE = 2**26
 """Up to so many pixels the whole plane is counted, beyond that only what is in view."""
 
 
 class ObjectCounter(QObject):
-    """Counts on request, at most every `DELAY_MS`, one count at a time."""
+    """Counts `DELAY_MS` after a request, one count at a time."""
 
     counted = Signal(object)
     """The number of objects, an int; None where nothing has been predicted."""
@@ -32,6 +35,7 @@ class ObjectCounter(QObject):
         self._job: Job | None = None
         self._again = False
         self._closing = False
+        self._asked = QElapsedTimer()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
@@ -46,7 +50,12 @@ class ObjectCounter(QObject):
         """Count soon: the prediction, the threshold or the plane has changed."""
         whole = plane.height * plane.width <= WHOLE_PLANE
         self._area = plane if whole else view
-        if not self._timer.isActive() and not self._closing:
+        if self._closing:
+            return
+        if not self._timer.isActive():
+            self._asked.start()
+            self._timer.start()
+        elif self._area.height * self._area.width > LARGE and self._asked.elapsed() < LONGEST_MS:
             self._timer.start()
 
     def shutdown(self) -> bool:
@@ -64,9 +73,8 @@ class ObjectCounter(QObject):
         if self._layer.empty or self._area.empty:
             self.counted.emit(None)
             return
-        # A copy: the layer goes on changing in the GUI thread.
-        maps, interior = self._layer.read(self._area), self._layer.read_interior(self._area)
-        self._job = Job(_Count(maps, interior, self._layer.threshold), self)
+        # A snapshot: the layer goes on changing in the GUI thread.
+        self._job = Job(_Count(self._layer.snapshot(), self._area), self)
         self._job.succeeded.connect(self.counted)
         self._job.finished.connect(self._finished)
         self._job.start()
@@ -85,17 +93,16 @@ class ObjectCounter(QObject):
 
 
 class _Count:
-    def __init__(
-        self, maps: NDArray[np.uint8], interior: NDArray[np.uint8] | None, threshold: int
-    ) -> None:
-        self._maps, self._interior, self._threshold = maps, interior, threshold
+    def __init__(self, layer: PredictionLayer, area: Rect) -> None:
+        self._layer, self._area = layer, area
 
     def __call__(self) -> Generator[None, None, int]:
         yield
         # Here, not above: scikit-image takes its time, and the window need not wait for it.
         from unet_core.objects import count_objects
 
-        classes = np.ones(self._maps.shape[1:], np.uint8)
-        for number, plane in enumerate(self._maps):
-            classes[plane >= self._threshold] = number + 2
-        return count_objects(classes, self._interior)
+        maps, interior = self._layer.read(self._area), self._layer.read_interior(self._area)
+        classes = np.ones(maps.shape[1:], np.uint8)
+        for number, plane in enumerate(maps):
+            classes[plane >= self._layer.threshold] = number + 2
+        return count_objects(classes, interior)

@@ -6,11 +6,13 @@ All of it must be readable on any image, so everything is drawn light on dark.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import (
     QColor,
     QFontMetricsF,
+    QImage,
     QPainter,
     QPainterPath,
     QPen,
@@ -34,6 +36,9 @@ seen to tell where the cursor is: smaller than the first or larger than the seco
 _SMALL_BRUSH, _LARGE_BRUSH = 4.0, 200.0
 
 _RING_RADIUS, _RING_BANDS = 48.0, 24
+
+_LARGEST_PICTURE = 512.0
+"""A circle of at most this radius, in device pixels, is kept as a picture."""
 
 
 def brush_region(centre: QPointF, radius: float) -> QRegion:
@@ -65,8 +70,34 @@ def _square(centre: QPointF, reach: float) -> QRect:
     return box.toAlignedRect()
 
 
-def paint_brush(painter: QPainter, centre: QPointF, radius: float) -> None:
-    """A circle of `radius` logical pixels, dark outside and light inside."""
+def paint_brush(painter: QPainter, centre: QPointF, radius: float, ratio: float) -> None:
+    """A circle of `radius` logical pixels, dark outside and light inside.
+
+    `centre` is that of a device pixel, `ratio` device pixels per logical one. Drawing a circle
+    takes longer than all else that a stroke needs, so that a picture of it is kept.
+    """
+    if radius * ratio > _LARGEST_PICTURE:
+        _draw_brush(painter, centre, radius)
+        return
+    picture = _brush_picture(radius, ratio)
+    half = picture.width() / 2 / ratio
+    painter.drawImage(centre - QPointF(half, half), picture)
+
+
+@lru_cache(4)
+def _brush_picture(radius: float, ratio: float) -> QImage:
+    """The circle in device pixels, around the centre of the pixel in the middle."""
+    side = 2 * math.ceil((max(radius, _CROSS) + 3) * ratio) + 1
+    picture = QImage(side, side, QImage.Format.Format_ARGB32_Premultiplied)
+    picture.setDevicePixelRatio(ratio)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    _draw_brush(painter, QPointF(side / 2 / ratio, side / 2 / ratio), radius)
+    painter.end()
+    return picture
+
+
+def _draw_brush(painter: QPainter, centre: QPointF, radius: float) -> None:
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -152,14 +183,42 @@ def scale_bar(pixel_size: float, zoom: float) -> tuple[float, str]:
     return length * zoom / pixel_size, text
 
 
-def paint_scale_bar(painter: QPainter, height: int, pixel_size: float, zoom: float) -> None:
-    """Paint the bar into the bottom left corner of a widget of this height."""
-    width, text = scale_bar(pixel_size, zoom)
+def paint_focus_frame(painter: QPainter, area: QRect, color: QColor) -> None:
+    """A frame inside the rim of `area`: the keyboard is here."""
+    painter.save()
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(color, 2))
+    painter.drawRect(area.adjusted(1, 1, -1, -1))
+    painter.restore()
+
+
+def is_square(pixel_size: tuple[float, float, float]) -> bool:
+    """Whether pixels of this size (z, y, x) are as high as wide, to one part in a hundred."""
+    return math.isclose(pixel_size[1], pixel_size[2], rel_tol=0.01)
+
+
+def paint_scale_bar(
+    painter: QPainter,
+    height: int,
+    pixel_size: tuple[float, float, float],
+    zoom: float,
+    exposed: QRect | None = None,
+) -> None:
+    """Paint the bar into the bottom left corner of a widget of this height, where any of it is
+    `exposed`.
+
+    `pixel_size` (z, y, x) is in micrometres. Where pixels are not square, the bar says that it is
+    true across only: the picture shows them square.
+    """
+    width, text = scale_bar(pixel_size[2], zoom)
+    text = text if is_square(pixel_size) else f"{text} across"
     metrics = QFontMetricsF(painter.font())
     text_height = metrics.height()
     box_width = max(width, metrics.horizontalAdvance(text)) + 2 * _PADDING
     box_height = text_height + _BAR_HEIGHT + 2 * _PADDING
     box = QRectF(_MARGIN, height - _MARGIN - box_height, box_width, box_height)
+    if exposed is not None and not box.toAlignedRect().intersects(exposed):
+        return
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)

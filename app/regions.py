@@ -34,6 +34,9 @@ FILL_LIMIT = 2**24
 
 CHANGED_MEANWHILE = "The labels have changed meanwhile; please try again."
 
+AT_ONCE = 2**18
+"""So many pixels are changed within a frame; more of them are worked out in a thread."""
+
 PLACES = 50
 """So many uncertain places of a plane are gone through at most."""
 
@@ -96,7 +99,14 @@ class Regions(QObject):
             return
         plane, annotation = document.plane, document.annotation
 
-        def fill(region: Region) -> None:
+        snapshot = annotation.snapshot()
+
+        def find() -> Generator[None, None, tuple[Region, Point]]:
+            region = yield from _flooded(snapshot, plane, seed)
+            return region, _beginning(snapshot, plane, region, (y, x))
+
+        def fill(found: tuple[Region, Point]) -> None:
+            region, beginning = found
             if not region.complete:
                 self.told.emit(
                     f"This region has more than {FILL_LIMIT:,} pixels; draw a border around what "
@@ -106,15 +116,31 @@ class Regions(QObject):
 
             found_at = self._revision
 
+            def still_so() -> bool:
+                same = document.annotation is annotation and self._revision == found_at
+                if not same:
+                    self.told.emit(CHANGED_MEANWHILE)
+                return same
+
             def carry_out() -> None:
                 document.end_stroke()
-                if document.annotation is not annotation or self._revision != found_at:
-                    self.told.emit(CHANGED_MEANWHILE)
+                if not still_so():
                     return
                 own = number if value >= FIRST_CELL_CLASS else 0
-                own = own or document.object_for(value, y, x)
-                keep = document.kept_from(value)
-                self._apply(annotation.fill(plane, region.rect, region.mask, value, own, keep=keep))
+                own = own or document.object_for(value, *beginning)
+                filling = partial(
+                    snapshot.filling, plane, region.rect, region.mask, value, own,
+                    keep=document.kept_from(value),
+                )  # fmt: skip
+
+                def work() -> None:
+                    if still_so():
+                        self._work(lambda: _in_thread(filling), self._carry_out)
+
+                if region.rect.height * region.rect.width <= AT_ONCE:
+                    self._carry_out(filling())
+                else:
+                    self._next(work)
 
             if region.closed or there:
                 carry_out()
@@ -127,22 +153,7 @@ class Regions(QObject):
                     carry_out,
                 )
 
-        self._work(self._flood(seed), fill)
-
-    def _flood(self, seed: tuple[int, int]) -> Callable[[], Generator[None, None, Region]]:
-        """Steps that find the connected region of one label around a pixel."""
-        plane, labels = self._document.plane, self._document.annotation.snapshot()
-
-        def read(rect: Rect) -> Labels:
-            return labels.read_labels(plane, rect)
-
-        def find() -> Generator[None, None, Region]:
-            yield
-            from unet_core.flood import flood
-
-            return flood(read, labels.plane_rect, seed, FILL_LIMIT)
-
-        return find
+        self._work(find, fill)
 
     # --- what was drawn ----------------------------------------------------------------------
 
@@ -320,7 +331,8 @@ class Regions(QObject):
                 )
             )
 
-        self._work(self._flood(seed), clear)
+        labels = document.annotation.snapshot()
+        self._work(lambda: _flooded(labels, plane, seed), clear)
 
     # --- the prediction ----------------------------------------------------------------------
 
@@ -332,8 +344,7 @@ class Regions(QObject):
             self.told.emit("There is no prediction here to accept or reject.")
             return
         # Of classes that the network knows and the list does not any more, nothing is taken.
-        maps = layer.read(area)[: len(document.classes) - 1]
-        interior, threshold = layer.read_interior(area), layer.threshold
+        seen, known = layer.snapshot(), len(document.classes) - 1
         painted = document.annotation.snapshot()
         apart = document.apart and not reject
         number = document.annotation.next_object() if apart else 0
@@ -343,26 +354,26 @@ class Regions(QObject):
             yield
             from unet_core.objects import split_objects
 
-            classes = np.zeros(maps.shape[1:], np.uint8)
-            for index, values in enumerate(maps):
-                classes[values >= threshold] = index + FIRST_CELL_CLASS
-            objects = split_objects(classes, interior, 0)
+            part = area if pixel is None else _part_around(seen, known, area, pixel)
+            if part.empty:
+                return None
+            classes = _predicted(seen, known, part)
+            objects = split_objects(classes, seen.read_interior(part), 0)
             wanted = objects > 0
             if pixel is not None:
-                if not objects[pixel]:
-                    return None
-                wanted = objects == objects[pixel]
-            rect = bounding_box(wanted)
-            if rect.empty:
+                wanted = objects == objects[pixel[0] - part.y, pixel[1] - part.x]
+            box = bounding_box(wanted)
+            if box.empty:
                 return None
+            rect = Rect(part.y + box.y, part.x + box.x, box.height, box.width)
             labels = painted.read_labels(plane, rect)
-            free = wanted[rect.slices] & (labels == 0)
+            free = wanted[box.slices] & (labels == 0)
             if reject:
                 labels[free] = label(BACKGROUND)
                 return _ready(painted.planned(kind, [(plane, rect, labels)]))
-            new = classes[rect.slices].astype(np.uint32) << np.uint32(24)
+            new = classes[box.slices].astype(np.uint32) << np.uint32(24)
             if apart:
-                here = objects[rect.slices]
+                here = objects[box.slices]
                 numbers = np.unique(here[free])
                 if number + len(numbers) > MAX_OBJECT:
                     raise AnnotationError("There are no more numbers to tell cells apart with.")
@@ -404,13 +415,14 @@ class Regions(QObject):
             self._place = (self._place + step) % len(self._places)
             self.place_found.emit(*self._places[self._place])
             return
-        maps, labels = layer.read(document.plane_rect), document.annotation.snapshot()
+        area, seen = document.plane_rect, layer.snapshot()
+        labels = document.annotation.snapshot()
 
         def find() -> Generator[None, None, Sequence[tuple[int, int]]]:
             yield
             from unet_core.where_next import uncertain_places
 
-            return uncertain_places(maps, labels.read(state[0]) > 0, PLACES)
+            return uncertain_places(seen.read(area), labels.read(state[0]) > 0, PLACES)
 
         def go(places: Sequence[tuple[int, int]]) -> None:
             if document.plane != state[0]:
@@ -505,6 +517,13 @@ class Regions(QObject):
             self._waiting.append(do)
         return self._job is not None
 
+    def _next(self, do: Callable[[], None]) -> None:
+        """Do it now, or as soon as what is being worked out has ended, before all that waits."""
+        if self._job is None:
+            do()
+        else:
+            self._waiting.insert(0, do)
+
     def _work(
         self, steps: Callable[[], Generator[None, None, Any]], done: Callable[[Any], None]
     ) -> None:
@@ -557,6 +576,65 @@ class Regions(QObject):
         self._closing = True
         self.cancel()
         return self._job is not None
+
+
+def _flooded(
+    labels: Annotation, plane: PlaneIndex, seed: tuple[int, int]
+) -> Generator[None, None, Region]:
+    """Steps that find the connected region of one label around a pixel."""
+    yield
+    from unet_core.flood import flood
+
+    return flood(partial(labels.read_labels, plane), labels.plane_rect, seed, FILL_LIMIT)
+
+
+def _beginning(labels: Annotation, plane: PlaneIndex, region: Region, clicked: Point) -> Point:
+    """Where the paint of a fill begins: in the one cell all around, which it makes whole; where
+    there is none, at the click."""
+    if not region.closed:
+        return clicked
+    y, x, height, width = region.rect
+    inside = np.pad(region.mask, 1)
+    rim = np.zeros_like(inside)
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        rim[here] |= inside[there]
+        rim[there] |= inside[here]
+    rim &= ~inside
+    around = labels.read_labels(plane, region.rect.expand(1))
+    first = np.unravel_index(int(rim.argmax()), rim.shape)
+    if (around[rim] != around[first]).any():
+        return clicked
+    return y - 0.5 + int(first[0]), x - 0.5 + int(first[1])
+
+
+def _predicted(seen: PredictionLayer, known: int, rect: Rect) -> NDArray[np.uint8]:
+    """Which of the first `known` classes of cells is predicted: `(height, width)`, 0 for none."""
+    classes = np.zeros((rect.height, rect.width), np.uint8)
+    for index, values in enumerate(seen.read(rect)[:known]):
+        classes[values >= seen.threshold] = index + FIRST_CELL_CLASS
+    return classes
+
+
+def _part_around(seen: PredictionLayer, known: int, plane: Rect, pixel: tuple[int, int]) -> Rect:
+    """What must be looked at to tell the predicted cell at `pixel`; empty where there is none.
+
+    Cells are parted within connected pixels of one class, by an interior that is smoothed over two
+    pixels to each side. So the box around the connected pixels, with that rim and one more, gives
+    the same cell as the whole plane.
+    """
+    from unet_core.flood import flood
+
+    if not _predicted(seen, known, Rect(*pixel, 1, 1)).any():
+        return Rect(0, 0, 0, 0)
+    read = partial(_predicted, seen, known)
+    region = flood(read, plane, pixel, plane.height * plane.width)
+    return region.rect.expand(3).intersect(plane)
+
+
+def _in_thread(plan: Callable[[], Edit | None]) -> Generator[None, None, Edit | None]:
+    """Steps that work out an edit."""
+    yield
+    return _ready(plan())
 
 
 def _ready(edit: Edit | None) -> Edit | None:

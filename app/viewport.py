@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QPointF, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import (
     QDragEnterEvent,
     QDropEvent,
@@ -25,7 +25,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app import overlays
-from app.canvas import Canvas
+from app.canvas import VIEW_INTERVAL_MS, Canvas
 from app.document import Document
 from app.sketch import Sketch
 from unet_core.freehand import FreehandPath
@@ -41,10 +41,17 @@ CLOSE_REACH = 10
 
 SKETCHING = ("polygon", "merge", "split", "complete")
 """Tools that draw something first, which is carried out when it is finished."""
+KEYBOARD_REASONS = (
+    Qt.FocusReason.TabFocusReason,
+    Qt.FocusReason.BacktabFocusReason,
+    Qt.FocusReason.ShortcutFocusReason,
+)
 SKETCH_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Backspace)
 
 RightDrag = Literal["erase", "encircle", "paint"]
 Wheel = Literal["zoom", "slice"]
+ShiftWheel = Literal["brush", "time"]
+CtrlPress = Literal["paint", "delete", "pan"]
 
 
 class _Drag(Enum):
@@ -61,11 +68,14 @@ class Viewport(Canvas):
     """The document's picture, to be painted on."""
 
     hover = Signal(object)
-    """`(y, x)`, the image pixel under the cursor as integers, or None outside the image."""
+    """`(y, x)`, the image pixel under the cursor as integers, or None outside the image; while
+    painting the newest one, about 30 times a second."""
     files_dropped = Signal(object)
     """A list of Path."""
     fill_asked = Signal(float, float)
     """Fill at the image point `(y, x)`."""
+    delete_asked = Signal(float, float)
+    """Delete the cell at the image point `(y, x)`."""
     sketched = Signal(str, object)
     """A tool ("polygon", "merge", "split", "complete") and the `(y, x)` points drawn with it."""
 
@@ -84,7 +94,10 @@ class Viewport(Canvas):
         self._drag_brush = 0
         self._space_held = False
         self._cursor: QPointF | None = None
+        self._brush_centre = QPointF()
         self._brush_area = QRegion()
+        self._hover_timer = QTimer(self, singleShot=True, interval=VIEW_INTERVAL_MS)
+        self._hover_timer.timeout.connect(self._announce_hover)
         self._wheel_rest = 0.0
         self._pen: FreehandPath | None = None
         self._pressure = 1.0
@@ -95,6 +108,11 @@ class Viewport(Canvas):
         self.wheel: Wheel = "zoom"
         self.shift_erases = False
         """Whether Shift makes the brush an eraser; else Shift+click draws a straight stroke."""
+        self.shift_wheel: ShiftWheel = "brush"
+        """What Shift+wheel changes: the brush's size, or the time point."""
+        self.ctrl_press: CtrlPress = "paint"
+        """What the left button does with Ctrl: the same as without, or delete a cell, or pan."""
+        self._framed = False
 
         document.stack_changed.connect(self._end_drag)
         document.stack_changed.connect(self.discard_sketch)
@@ -134,23 +152,22 @@ class Viewport(Canvas):
     def _brush_radius(self) -> float:
         return self.document.brush_diameter * self.camera.zoom / 2
 
-    def _brush_centre(self) -> QPointF:
-        """Where the cursor's image point is shown: the circle is where the paint goes."""
-        assert self._cursor is not None
-        point = self.camera.to_widget(*self.widget_to_image(self._cursor))
-        return QPointF(point.x, point.y)
-
     def _update_brush_preview(self) -> None:
         """Repaint where the circle was and where it is now."""
         before = self._brush_area
         if self._cursor is not None and self._brush_shown():
-            self._brush_area = overlays.brush_region(self._brush_centre(), self._brush_radius())
+            # Where the cursor's image point is shown: the circle is where the paint goes.
+            point = self.camera.to_widget(*self.widget_to_image(self._cursor))
+            self._brush_centre = QPointF(point.x, point.y)
+            self._brush_area = overlays.brush_region(self._brush_centre, self._brush_radius())
         else:
             self._brush_area = QRegion()
         if self._brush_area != before:
             self.update(before + self._brush_area)
 
     def _paint_cursor(self, painter: QPainter) -> None:
+        if self._framed:
+            overlays.paint_focus_frame(painter, self.rect(), self.palette().highlight().color())
         if self._sketch.tool:
             points = [self.camera.to_widget(*point) for point in self._sketch.points]
             overlays.paint_sketch(
@@ -160,8 +177,9 @@ class Viewport(Canvas):
                 self._sketch.tool,
                 self.document.classes[self.document.active_class - 1].color,
             )
-        if self._cursor is not None and not self._brush_area.isEmpty():
-            overlays.paint_brush(painter, self._brush_centre(), self._brush_radius())
+        if not self._brush_area.isEmpty():
+            ratio = self.devicePixelRatioF()
+            overlays.paint_brush(painter, self._brush_centre, self._brush_radius(), ratio)
 
     def _update_cursor_shape(self) -> None:
         if self._drag is _Drag.PAN:
@@ -182,7 +200,10 @@ class Viewport(Canvas):
     def _move_cursor(self, position: QPointF | None) -> None:
         self._cursor = position
         self._update_brush_preview()
-        self._announce_hover()
+        if self._drag is _Drag.STROKE:
+            self._announce_hover_soon()  # the paint comes first
+        else:
+            self._announce_hover()
 
     @property
     def hovered(self) -> tuple[int, int] | None:
@@ -193,8 +214,14 @@ class Viewport(Canvas):
         outside = Rect(y, x, 1, 1).intersect(self.document.plane_rect).empty
         return None if outside else (y, x)
 
+    @Slot()
     def _announce_hover(self) -> None:
+        self._hover_timer.stop()
         self.hover.emit(self.hovered)
+
+    def _announce_hover_soon(self) -> None:
+        if not self._hover_timer.isActive():
+            self._hover_timer.start()
 
     # --- mouse -------------------------------------------------------------------------------
 
@@ -205,7 +232,9 @@ class Viewport(Canvas):
         button, modifiers = event.button(), event.modifiers()
         left = button == Qt.MouseButton.LeftButton
         drag = _Drag.NOTHING
-        if button == Qt.MouseButton.MiddleButton or (left and self._panning_tool()):
+        ctrl = self.ctrl_press if left and modifiers & Qt.KeyboardModifier.ControlModifier else ""
+        pans = left and (self._panning_tool() or ctrl == "pan")
+        if button == Qt.MouseButton.MiddleButton or pans:
             drag = _Drag.PAN
         elif left and modifiers & Qt.KeyboardModifier.AltModifier:
             drag = _Drag.ALT
@@ -214,6 +243,10 @@ class Viewport(Canvas):
             self.document.pick_class(*self.widget_to_image(event.position()))
         elif not self.paintable:
             return
+        elif ctrl == "delete":
+            # The second press of a double click would reject what is predicted below the cell.
+            if event.type() == QEvent.Type.MouseButtonPress:
+                self.delete_asked.emit(*self.widget_to_image(event.position()))
         elif left and self.document.tool == "fill":
             self.fill_asked.emit(*self.widget_to_image(event.position()))
         elif left and self.document.tool in SKETCHING:
@@ -387,12 +420,14 @@ class Viewport(Canvas):
         delta = event.angleDelta().y() or event.angleDelta().x()
         modifiers = event.modifiers()
         control = bool(modifiers & Qt.KeyboardModifier.ControlModifier)
-        if control == (self.wheel == "zoom") and not modifiers & Qt.KeyboardModifier.ShiftModifier:
+        if modifiers & Qt.KeyboardModifier.ShiftModifier:
             if steps := self._whole_steps(delta):
-                self._step_plane(steps)
-        elif modifiers & Qt.KeyboardModifier.ShiftModifier:
+                sizes = self.shift_wheel == "brush"
+                (self.document.step_brush if sizes else self.document.step_t)(steps)
+        elif control == (self.wheel == "zoom"):
             if steps := self._whole_steps(delta):
-                self.document.step_brush(steps)
+                tenfold = bool(modifiers & Qt.KeyboardModifier.AltModifier)
+                self._step_plane(10 * steps if tenfold else steps)
         elif delta:
             self.zoom_at(ZOOM_PER_STEP ** (delta / WHEEL_STEP), event.position())
         event.accept()
@@ -453,8 +488,19 @@ class Viewport(Canvas):
         self._space_held = held
         self._on_tool_changed()
 
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        # Like buttons: who came here by the keyboard sees where the keyboard is.
+        self._frame(event.reason() in KEYBOARD_REASONS)
+        super().focusInEvent(event)
+
+    def _frame(self, framed: bool) -> None:
+        if framed != self._framed:
+            self._framed = framed
+            self.update()
+
     def focusOutEvent(self, event: QFocusEvent) -> None:
         self._hold_space(False)
+        self._frame(False)
         super().focusOutEvent(event)
 
     def hideEvent(self, event: QHideEvent) -> None:

@@ -71,6 +71,8 @@ _FARTHEST = 1e9
 
 _NOWHERE = Rect(0, 0, 0, 0)
 
+_PIXELS_AT_ONCE = TILE * TILE
+
 
 @dataclass(frozen=True)
 class ClassInfo:
@@ -186,8 +188,7 @@ class Annotation:
         for row, col, part in _split(rect.intersect(self.plane_rect)):
             tile = tiles.get((row, col))
             if tile is not None:
-                there = Rect(part.y - rect.y, part.x - rect.x, part.height, part.width)
-                yield there.slices, tile[_within(row, col, part)]
+                yield _relative(part, rect), tile[_within(row, col, part)]
 
     def write(
         self,
@@ -237,8 +238,7 @@ class Annotation:
                 key = TileKey(*plane, row, col)
                 known = changed.get(key)
                 before = self._tile(key) if known is None else known.after
-                new = labels[part.y - rect.y : part.bottom - rect.y,
-                             part.x - rect.x : part.right - rect.x]  # fmt: skip
+                new = labels[_relative(part, rect)]
                 where = _within(row, col, part)
                 if not new.any() if before is None else np.array_equal(before[where], new):
                     continue
@@ -265,11 +265,29 @@ class Annotation:
         `mask` is bool (height, width). Pixels of the classes in `keep` stay as they are. The edit
         is already applied; None where nothing changed.
         """
+        self._check_idle()
+        edit = self.filling(plane, rect, mask, value, number, kind=kind, keep=keep)
+        if edit is not None:
+            self.apply(edit)
+        return edit
+
+    def filling(
+        self,
+        plane: PlaneIndex,
+        rect: Rect,
+        mask: npt.NDArray[np.bool_],
+        value: int,
+        number: int = 0,
+        *,
+        kind: str = "fill",
+        keep: Collection[int] = (),
+    ) -> Edit | None:
+        """The edit that `fill` would make, not applied yet: a snapshot can work it out, too."""
         labels = self.read_labels(plane, rect)
         if keep:
             mask = mask & ~np.isin(classes_of(labels), list(keep))
         labels[mask] = label(value, number)
-        return self.change(kind, [(plane, rect, labels)])
+        return self.planned(kind, [(plane, rect, labels)])
 
     def clearing(self, value: int, kind: str) -> Generator[None, None, Edit | None]:
         """Work out, plane by plane, the edit that unlabels class `value` on all planes.
@@ -341,6 +359,10 @@ class Annotation:
     def labelled_planes(self) -> list[PlaneIndex]:
         """Planes with at least one labelled pixel, sorted by t, then z."""
         return sorted(self._planes)
+
+    def labelled_tiles(self, plane: PlaneIndex) -> list[tuple[int, int]]:
+        """Row and column of the tiles of a plane that hold labels."""
+        return list(self._planes.get(plane, ()))
 
     def tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], TileArray]:
         """The tiles of a plane that hold labels, by (row, col): uint32 (TILE, TILE).
@@ -421,7 +443,7 @@ class Annotation:
         if tile.shape != (TILE, TILE) or tile.dtype != np.uint32:
             raise AnnotationError(f"A label tile of {tile.dtype} {tile.shape} is no label tile.")
         height, width = self.shape[2] - key.row * TILE, self.shape[3] - key.col * TILE
-        if tile[height:].any() or tile[:, width:].any():
+        if min(height, width) < TILE and (tile[height:].any() or tile[:, width:].any()):
             raise AnnotationError(f"Label tile {key.row}, {key.col} reaches outside the image.")
 
 
@@ -477,11 +499,19 @@ class Stroke:
         if box.empty:
             return None
         path = pixel_path(start, end, plane) if thin else None
+        # A short segment: its pixels all at once. The box around a long one may be the whole plane.
+        short = path is None and box.height * box.width <= _PIXELS_AT_ONCE
+        inside = capsule(start, end, radius, box) if short else None
         dirty = _NOWHERE
         for row, col, part in _split(box):
-            if path is None and is_far(start, end, radius, part):
+            if inside is not None:
+                mask = inside[_relative(part, box)]
+            elif path is not None:
+                mask = marked(path, part)
+            elif is_far(start, end, radius, part):
                 continue
-            mask = capsule(start, end, radius, part) if path is None else marked(path, part)
+            else:
+                mask = capsule(start, end, radius, part)
             if self._paint(row, col, part, mask):
                 dirty = dirty.union(part)
         return None if dirty.empty else dirty
@@ -577,4 +607,10 @@ def _split(rect: Rect) -> Iterator[tuple[int, int, Rect]]:
 
 def _within(row: int, col: int, part: Rect) -> tuple[slice, slice]:
     """Index of a part of the plane within its tile."""
-    return Rect(part.y - row * TILE, part.x - col * TILE, part.height, part.width).slices
+    return _relative(part, Rect(row * TILE, col * TILE, TILE, TILE))
+
+
+def _relative(part: Rect, whole: Rect) -> tuple[slice, slice]:
+    """Index of a part of a rectangle in an array that holds the rectangle."""
+    y, x = part.y - whole.y, part.x - whole.x
+    return slice(y, y + part.height), slice(x, x + part.width)

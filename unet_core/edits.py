@@ -73,6 +73,13 @@ class TileChange:
         box = bounding_box(_filled(self.before) != _filled(self.after))
         return Rect(self.key.row * TILE + box.y, self.key.col * TILE + box.x, *box[2:])
 
+    @property
+    def extent(self) -> Rect:
+        """As `changed`, but without a look at the pixels: perhaps the whole tile."""
+        if self.rect is not None:
+            return self.rect
+        return Rect(self.key.row * TILE, self.key.col * TILE, TILE, TILE)
+
     def gained(self) -> dict[int, int]:
         """Pixels that each label gains by the change, or loses."""
         old, new = _filled(self.before), _filled(self.after)
@@ -94,17 +101,17 @@ class Edit:
         """The plane of the first change: where undo takes the user."""
         return self.changes[0].key.plane
 
-    @property
-    def planes(self) -> list[PlaneIndex]:
+    @cached_property
+    def planes(self) -> tuple[PlaneIndex, ...]:
         """All planes that the edit touches, in the order of its changes."""
-        return list(dict.fromkeys(change.key.plane for change in self.changes))
+        return _planes_of(change.key for change in self.changes)
 
     @property
     def rect(self) -> Rect:
         """Bounding box of what may have changed in `plane`."""
-        box = Rect(0, 0, 0, 0)
+        box, plane = Rect(0, 0, 0, 0), self.plane
         for change in self.changes:
-            if change.key.plane == self.plane:
+            if change.key[:2] == plane:
                 box = box.union(change.changed())
         return box
 
@@ -136,6 +143,7 @@ class Edit:
             self.kind,
             tuple((c.key, pack_tile(c.key, c.before), pack_tile(c.key, c.after))
                   for c in self.changes),
+            self.gained(),
         )  # fmt: skip
 
     def ready(self) -> Edit:
@@ -151,6 +159,13 @@ class PackedEdit:
 
     kind: str
     changes: tuple[tuple[TileKey, bytes | None, bytes | None], ...]
+    counted: Mapping[int, int] | None = field(default=None, repr=False, compare=False)
+    """As in `Edit`; None where it comes from a project file."""
+
+    @cached_property
+    def planes(self) -> tuple[PlaneIndex, ...]:
+        """As those of the edit itself."""
+        return _planes_of(key for key, _, _ in self.changes)
 
     def unpacked(self) -> Edit:
         """The edit itself. Raises AnnotationError where a tile is damaged."""
@@ -158,6 +173,7 @@ class PackedEdit:
             self.kind,
             tuple(TileChange(key, unpack_tile(key, before), unpack_tile(key, after))
                   for key, before, after in self.changes),
+            self.counted,
         )  # fmt: skip
 
 
@@ -208,11 +224,11 @@ class History:
     def step(self, index: int) -> Step:
         """Edit number `index`, 0 the oldest; costs no decompression."""
         edit = self._edits[index]
-        if isinstance(edit, PackedEdit):
-            keys = [key for key, _, _ in edit.changes]
-        else:
-            keys = [change.key for change in edit.changes]
-        return Step(edit.kind, tuple(dict.fromkeys(key.plane for key in keys)))
+        return Step(edit.kind, edit.planes)
+
+    def copy(self) -> History:
+        """The same history at the same place; the edits, which never change, are shared."""
+        return History(self._edits, self._position)
 
     def push(self, edit: Edit) -> None:
         """Append an edit that has just been applied; what was undone before it is forgotten."""
@@ -286,7 +302,7 @@ def unpack_tile(key: TileKey, packed: bytes | None) -> TileArray | None:
     tile = planes[0].astype(np.uint32) << np.uint32(24)
     for plane, shift in zip(planes[1:], (0, 8, 16), strict=False):
         tile |= plane.astype(np.uint32) << shift
-    if (planes[0] == 0)[tile != 0].any():  # a number, but no class
+    if len(planes) > 1 and tile[planes[0] == 0].any():  # a number, but no class
         raise AnnotationError(damaged)
     tile.flags.writeable = False
     return tile
@@ -294,6 +310,10 @@ def unpack_tile(key: TileKey, packed: bytes | None) -> TileArray | None:
 
 def _seal(key: TileKey, data: bytes) -> int:
     return zlib.crc32(data, zlib.crc32(_KEY.pack(*key)))
+
+
+def _planes_of(keys: Iterable[TileKey]) -> tuple[PlaneIndex, ...]:
+    return tuple(PlaneIndex(*plane) for plane in dict.fromkeys(key[:2] for key in keys))
 
 
 def _loose(edit: Edit | PackedEdit) -> Edit:

@@ -17,9 +17,10 @@ def outline(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     at the border when one of its four neighbours has another value: the line is one pixel thick and
     lies inside the region, and where two regions touch, each has its own.
     """
-    own = labels[1:-1, 1:-1]
-    border: NDArray[np.bool_] = (own != labels[:-2, 1:-1]) | (own != labels[2:, 1:-1])
-    border |= own != labels[1:-1, :-2]
-    border |= own != labels[1:-1, 2:]
-    border &= own != 0
+    below = labels[:-1, 1:-1] != labels[1:, 1:-1]
+    beside = labels[1:-1, :-1] != labels[1:-1, 1:]
+    border: NDArray[np.bool_] = below[:-1] | below[1:]
+    border |= beside[:, :-1]
+    border |= beside[:, 1:]
+    border &= labels[1:-1, 1:-1] != 0
     return border

@@ -76,6 +76,7 @@ def test_writing_and_a_new_table_keep_the_shared_memory(kind: str) -> None:
     if kind == "labels":
         layer = LabelLayer()
         layer.set_plane(annotation, PLANE)
+        layer.catch_up()
     else:
         layer = PredictionLayer()
         layer.set_plane(PLANE, 3000, 2500)
@@ -85,7 +86,7 @@ def test_writing_and_a_new_table_keep_the_shared_memory(kind: str) -> None:
     layer.set_classes(DEFAULT_CLASSES)
     if kind == "labels":
         annotation.write(PLANE, np.full((10, 10), 1), y=1020, x=1020)
-        layer.refresh(annotation, PLANE, Rect(1020, 1020, 10, 10))
+        layer.refresh(Rect(1020, 1020, 10, 10))
     else:
         layer.set_threshold(77)
         layer.set_opacity(0.25)
@@ -104,6 +105,7 @@ def test_labels_are_where_they_were_painted_in_their_class_colours(small_blocks:
     layer.set_style("fill")
     layer.set_classes([ClassInfo("background", "#0000ff"), ClassInfo("cell", "#ff0000")])
     layer.set_plane(annotation, PLANE)
+    layer.catch_up()
     shown = painted(layer.paint, 100, 90)
     full = round(layers.LABEL_OPACITY * 255)
     assert np.array_equal(shown[..., 2] == full, labels == 1)
@@ -123,6 +125,7 @@ def test_touching_cells_are_outlined_apart_and_the_background_is_not() -> None:
     layer.set_classes([ClassInfo("background", "#0000ff"), ClassInfo("cell", "#ff0000")])
     layer.set_style("outline")
     layer.set_plane(annotation, PLANE)
+    layer.catch_up()
     red = painted(layer.paint, 40, 60)[..., 0] == 255
     expected = np.zeros((40, 60), bool)
     expected[10:30, 10:50] = True
@@ -130,7 +133,7 @@ def test_touching_cells_are_outlined_apart_and_the_background_is_not() -> None:
     assert np.array_equal(red, expected)
     # Erased in the middle: the new border is outlined too, though nothing was painted there.
     annotation.write(PLANE, np.zeros((4, 4), int), y=18, x=18)
-    dirty = layer.refresh(annotation, PLANE, Rect(18, 18, 4, 4))
+    dirty = layer.refresh(Rect(18, 18, 4, 4))
     assert dirty == Rect(17, 17, 6, 6)
     red = painted(layer.paint, 40, 60)[..., 0] == 255
     assert red[17, 18:22].all() and not red[17, 17] and not red[18:22, 18:22].any()
@@ -143,18 +146,20 @@ def test_refreshing_what_changed_is_the_same_as_showing_all_anew(small_blocks: N
     annotation = Annotation((1, 1, 300, 300))
     layer, fresh = LabelLayer(), LabelLayer()
     layer.set_plane(annotation, PLANE)
+    layer.catch_up()
     for number in range(12):
         stroke = annotation.stroke(PLANE, int(random.integers(0, 4)), 21, 0)
         for _ in range(3):
             dirty = stroke.to(*random.uniform(-20, 320, 2))
             if dirty is not None:
-                layer.refresh(annotation, PLANE, dirty)
+                layer.refresh(dirty)
         stroke.finish()
         edit = annotation.fill(
             PLANE, Rect(90, 90, 99, 99), random.random((99, 99)) < 0.2, 2, number
         )
-        layer.refresh(annotation, PLANE, edit.rect)
+        layer.refresh(edit.rect)
     fresh.set_plane(annotation, PLANE)
+    fresh.catch_up()
     assert np.array_equal(painted(layer.paint, 300, 300), painted(fresh.paint, 300, 300))
 
 
@@ -199,8 +204,9 @@ def test_erased_labels_vanish() -> None:
     annotation.write(PLANE, np.full((50, 50), 2))
     layer = LabelLayer()
     layer.set_plane(annotation, PLANE)
+    layer.catch_up()
     annotation.write(PLANE, np.zeros((20, 50), int))
-    layer.refresh(annotation, PLANE, Rect(0, 0, 20, 50))
+    layer.refresh(Rect(0, 0, 20, 50))
     shown = painted(layer.paint, 50, 50).any(axis=2)
     assert not shown[:20].any()
     assert shown[20:].all()
@@ -251,6 +257,29 @@ def test_tiles_of_another_plane_are_refused_and_a_new_plane_starts_empty() -> No
     layer.set_plane(PLANE, 8, 8)
     assert layer.empty
     assert layer.read(Rect(0, 0, 8, 8)).shape == (0, 8, 8)
+
+
+def test_a_snapshot_of_the_prediction_stays_as_it_was(small_blocks: None) -> None:
+    layer = PredictionLayer()
+    layer.set_plane(PLANE, 90, 70)
+    whole = Rect(0, 0, 90, 70)
+    maps, interior = random_image(2, 90, 70), random_image(90, 70)
+    layer.put(PLANE, whole, maps, interior)
+    painted(layer.paint, 90, 70)
+    snapshot = layer.snapshot()
+    for rect in (Rect(10, 10, 50, 3), Rect(40, 20, 50, 50), Rect(10, 10, 50, 3)):
+        values = 255 - layer.read(rect)
+        layer.put(PLANE, rect, values, values[0])
+        assert np.array_equal(layer.read(rect), values)
+    assert np.array_equal(snapshot.read(whole), maps)
+    assert np.array_equal(snapshot.read_interior(whole), interior)
+    assert not np.array_equal(layer.read(whole), maps)
+    fresh = PredictionLayer()
+    fresh.set_plane(PLANE, 90, 70)
+    fresh.put(PLANE, whole, layer.read(whole))
+    assert np.array_equal(painted(layer.paint, 90, 70), painted(fresh.paint, 90, 70))
+    layer.clear()
+    assert np.array_equal(snapshot.read(whole), maps)
 
 
 def test_tiles_larger_than_the_plane_are_clipped(small_blocks: None) -> None:

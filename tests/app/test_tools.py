@@ -8,6 +8,7 @@ from PySide6.QtGui import QMouseEvent, QPointingDevice, QTabletEvent, QWheelEven
 from PySide6.QtWidgets import QAbstractButton, QApplication
 from scipy import ndimage
 
+from app import regions
 from tests.app.conftest import open_and_wait
 from unet_core.annotation import Annotation
 from unet_core.labels import classes_of, objects_of
@@ -139,6 +140,51 @@ def test_fill_stays_inside_a_closed_border(window, qtbot):
     assert np.array_equal(classes(window) == 2, border)
 
 
+def test_a_filled_outline_is_one_cell(window, qtbot):
+    ring(window, qtbot, (100, 100), 40)
+    press(window, qtbot, Qt.Key.Key_F)
+    click(window, qtbot, (100, 100))
+    settled(window, qtbot)
+    assert window.document.annotation.object_counts() == {2: 1}
+    # Between two cells nobody can say which one is meant: it is a cell of its own.
+    press(window, qtbot, Qt.Key.Key_B)
+    drag(window, qtbot, (20, 200), (20, 260), (60, 260))
+    drag(window, qtbot, (60, 230), (60, 198), (20, 198), (60, 198), (60, 230), (60, 262))
+    press(window, qtbot, Qt.Key.Key_F)
+    click(window, qtbot, (40, 230))
+    settled(window, qtbot)
+    assert window.document.annotation.object_counts() == {2: 4}
+    # Asked for as a new cell it is one.
+    for _ in range(4):
+        do(window, "undo")
+    do(window, "new_object")
+    click(window, qtbot, (100, 100))
+    settled(window, qtbot)
+    assert window.document.annotation.object_counts() == {2: 2}
+
+
+def test_a_large_fill_is_worked_out_in_a_thread(window, qtbot, monkeypatch):
+    monkeypatch.setattr(regions, "AT_ONCE", 0)
+    ring(window, qtbot, (100, 100), 40)
+    border = classes(window) == 2
+    inside = ndimage.binary_fill_holes(border) & ~border
+    window.document.set_active_class(1)
+    window.regions.fill(100, 100)
+    window.regions.delete(100, 100)  # comes after it, though the fill takes two steps
+    settled(window, qtbot)
+    assert np.array_equal(classes(window) == 2, border) and not (labels(window)[inside]).any()
+    do(window, "undo")
+    assert np.array_equal(classes(window) == 1, inside)
+    do(window, "undo")
+    before = labels(window)
+    # What is painted while it is being worked out is not painted over.
+    window.regions.fill(100, 100)
+    drag(window, qtbot, (100, 90), (100, 110))
+    painted = labels(window)
+    settled(window, qtbot)
+    assert np.array_equal(labels(window), painted) and not np.array_equal(painted, before)
+
+
 def test_fill_of_an_open_region_asks_first(window, qtbot):
     ring(window, qtbot, (100, 100), 40)
     before = labels(window)
@@ -149,6 +195,7 @@ def test_fill_of_an_open_region_asks_first(window, qtbot):
     assert "reaches the edge" in window.messages.text
     button = next(b for b in window.messages.findChildren(QAbstractButton) if b.text() == "Fill")
     qtbot.mouseClick(button, LEFT)
+    settled(window, qtbot)
     assert (classes(window)[before == 0][:100] == 2).all() and classes(window)[10, 10] == 2
     assert classes(window)[100, 100] == 0  # enclosed, so not meant
 
@@ -580,6 +627,73 @@ def test_wheel_goes_through_slices_where_that_is_chosen(window, qtbot):
     assert window.document.plane.z == 1 and window.viewport.camera.zoom > zoom
 
 
+def test_alt_takes_ten_slices_at_once(window):
+    control, alt = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.AltModifier
+    wheel(window, 1, control | alt)
+    assert window.document.plane.z == 4  # of five
+    wheel(window, -1, control | alt)
+    assert window.document.plane.z == 0
+    window.viewport.wheel = "slice"
+    wheel(window, 1, alt)
+    assert window.document.plane.z == 4
+
+
+def test_shift_and_wheel_go_through_time_where_that_is_chosen(make_window, tmp_path):
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, np.zeros((3, 60, 80), np.uint8), imagej=True, metadata={"axes": "TYX"})
+    window = make_window(path)
+    window.viewport.shift_wheel = "time"
+    diameter = window.document.brush_diameter
+    wheel(window, 1, SHIFT)
+    wheel(window, 1, SHIFT)
+    wheel(window, -1, SHIFT)
+    assert window.document.plane == (1, 0) and window.document.brush_diameter == diameter
+
+
+def test_ctrl_and_click_delete_a_cell_where_that_is_chosen(window, qtbot):
+    control = Qt.KeyboardModifier.ControlModifier
+    drag(window, qtbot, (50, 50), (50, 80))
+    drag(window, qtbot, (100, 50), (100, 80))
+    before = labels(window)
+    window.viewport.ctrl_press = "delete"
+    click(window, qtbot, (50, 60), keys=control)
+    settled(window, qtbot)
+    assert not labels(window)[50].any() and np.array_equal(labels(window)[80:], before[80:])
+    # What was a double click by mistake does nothing more.
+    count = window.document.history.position
+    at = place(window, (100, 60))
+    qtbot.mouseDClick(window.viewport, LEFT, control, at)
+    settled(window, qtbot)
+    assert window.document.history.position == count
+    do(window, "undo")
+    assert np.array_equal(labels(window), before)
+    window.viewport.ctrl_press = "paint"
+    click(window, qtbot, (150, 60), keys=control)
+    assert classes(window)[150, 60] == 2
+
+
+def test_ctrl_and_drag_move_the_image_where_that_is_chosen(window, qtbot):
+    control = Qt.KeyboardModifier.ControlModifier
+    window.viewport.ctrl_press = "pan"
+    before = window.viewport.camera.centre
+    at = window.viewport.image_to_widget(100, 100)
+    qtbot.mousePress(window.viewport, LEFT, control, at)
+    to = QPointF(at + QPoint(30, 20))
+    moved = QMouseEvent(
+        QEvent.Type.MouseMove,
+        to,
+        window.viewport.mapToGlobal(to),
+        Qt.MouseButton.NoButton,
+        LEFT,
+        control,
+    )
+    QApplication.sendEvent(window.viewport, moved)
+    qtbot.mouseRelease(window.viewport, LEFT, control, to.toPoint())
+    after = window.viewport.camera.centre
+    assert (before.y - after.y, before.x - after.x) == pytest.approx((20, 30), abs=1)
+    assert not labels(window).any()
+
+
 def wheel(window, notches, keys=NONE):
     at = QPointF(place(window, (100, 100)))
     event = QWheelEvent(
@@ -606,7 +720,7 @@ def test_everything_is_undone_and_redone_exactly(window, qtbot):
     do(window, "polygon")
     drag(window, qtbot, (190, 20), (190, 100), (230, 60))
     do(window, "split")
-    drag(window, qtbot, (60, 100), (160, 100))
+    drag(window, qtbot, (40, 100), (170, 100))
     window.document.set_plane(0, 4)
     qtbot.waitUntil(lambda: window.viewport.paintable)
     do(window, "polygon")

@@ -100,6 +100,7 @@ def screen(view: Viewport, *, cursor: bool = False) -> np.ndarray:
     """The viewport's pixels without the brush circle: (height, width, 3), red, green, blue."""
     if not cursor:
         view._move_cursor(None)
+    view.label_layer.catch_up()
     image = view.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
     pixels = np.frombuffer(image.constBits(), np.uint8)
     return pixels.reshape(image.height(), image.width(), 4)[..., 2::-1].copy()
@@ -463,6 +464,25 @@ def test_hover_tells_the_pixel(view: Viewport, opened: Opened, qtbot: QtBot) -> 
     at(view, 0.2, 500, 600)
     qtbot.mouseMove(view, QPoint(1, 1))
     assert heard[-1] is None
+
+
+def test_hover_follows_a_stroke_a_moment_later(
+    view: Viewport, opened: Opened, qtbot: QtBot
+) -> None:
+    """What is shown beside the picture must not keep the paint waiting."""
+    opened()
+    at(view, 1, 500, 600)
+    heard = []
+    view.hover.connect(heard.append)
+    qtbot.mousePress(view, LEFT, NONE, view.image_to_widget(440, 550))
+    told = len(heard)
+    for x in range(551, 561):
+        qtbot.mouseMove(view, view.image_to_widget(440, x))
+    qtbot.waitUntil(lambda: heard[-1] == (440, 560))
+    assert len(heard) - told < 10
+    qtbot.mouseMove(view, view.image_to_widget(470, 580))
+    qtbot.mouseRelease(view, LEFT, NONE, view.image_to_widget(471, 581))
+    assert heard[-1] == (471, 581)
 
 
 def test_the_brush_circle_has_the_size_of_what_it_paints(

@@ -80,6 +80,12 @@ COMMANDS: tuple[Command, ...] = (
             icon="save", toolbar=True, separator=True, needs="stack"),
     Command("save_as", "Save as…", ("Ctrl+Shift+S",), "File",
             "Save a copy of the project under another name and go on there", needs="stack"),
+    Command("save_copy", "Save a copy…", (), "File",
+            "Write all of the project to another file and go on in this one", needs="stack"),
+    Command("compact", "Compact the project", (), "File",
+            "Give the disk back the room that the project file does not need", needs="stack"),
+    Command("recover", "Unsaved work…", (), "File",
+            "List what earlier sessions left without a name"),
     Command("export", "Export…", ("Ctrl+E",), "File",
             "Write masks of the whole stack as TIFF",
             icon="export", toolbar=True, separator=True, needs="stack"),
@@ -99,6 +105,10 @@ COMMANDS: tuple[Command, ...] = (
             "Show the whole image", icon="fit", toolbar=True, needs="stack"),
     Command("zoom_actual", "Zoom to 100 %", ("Ctrl+1",), "View",
             "One image pixel on one screen pixel", needs="stack"),
+    Command("zoom_in", "Zoom in", ("Ctrl++", "Ctrl+="), "View",
+            "Show the middle of the picture larger", needs="stack", repeats=True),
+    Command("zoom_out", "Zoom out", ("Ctrl+-",), "View",
+            "Show more of the image, smaller", needs="stack", repeats=True),
     Command("show_annotation", "Show annotation", ("A",), "View",
             "Show or hide what you painted; hold to peek", checkable=True, separator=True,
             needs="stack"),
@@ -118,14 +128,18 @@ COMMANDS: tuple[Command, ...] = (
     Command("prediction_outline", "Prediction as outlines", ("Shift+S",), "View",
             "Show only the border of what is above the threshold", checkable=True,
             needs="stack"),
-    Command("z_previous", "Previous slice", ("Left",), "View",
+    Command("z_previous", "Previous slice", ("Left", "PgUp"), "View",
             "One slice down in z", separator=True, needs="z", repeats=True),
-    Command("z_next", "Next slice", ("Right",), "View",
+    Command("z_next", "Next slice", ("Right", "PgDown"), "View",
             "One slice up in z", needs="z", repeats=True),
     Command("z_back", "Ten slices back", ("Alt+Left",), "View",
             "Ten slices down in z", needs="z", repeats=True),
     Command("z_forward", "Ten slices forward", ("Alt+Right",), "View",
             "Ten slices up in z", needs="z", repeats=True),
+    Command("z_first", "First slice", ("Home",), "View",
+            "The slice where z begins", needs="z"),
+    Command("z_last", "Last slice", ("End",), "View",
+            "The slice where z ends", needs="z"),
     Command("t_previous", "Previous time point", ("Shift+Left",), "View",
             "One time point back", needs="t", repeats=True),
     Command("t_next", "Next time point", ("Shift+Right",), "View",
@@ -159,6 +173,11 @@ COMMANDS: tuple[Command, ...] = (
             "Show the stack from the side, cut through the pixel under the cursor", needs="z"),
     Command("minimap", "Minimap", (), "View",
             "While the image is larger than the view: where in it you are", checkable=True),
+    Command("focus_next", "Next panel", ("F6",), "View",
+            "Take the keyboard from the image to a panel, to the next one, and back to the image",
+            separator=True),
+    Command("focus_previous", "Panel before", ("Shift+F6",), "View",
+            "Take the keyboard to the panel before, or back to the image"),
     Command("brush", "Brush", ("B", "P"), "Tools",
             "Paint with the chosen class", checkable=True, group="tool",
             icon="brush", toolbar=True, needs="stack"),
@@ -201,6 +220,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("class_next", "Next class", ("N",), "Tools",
             "Paint with the next class in the list", needs="stack"),
     *_classes(),
+    Command("class_add", "Add a class", (), "Tools",
+            "One more class to paint with; its name and colour can be changed in the list",
+            needs="stack"),
     Command("new_object", "Begin a new cell", ("M",), "Tools",
             "The next stroke is a new cell, wherever it begins", needs="stack"),
     Command("apart", "Tell cells apart", (), "Tools",
@@ -244,7 +266,11 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def mouse_rows(
-    right_drag: str = "erase", wheel: str = "zoom", shift_erases: bool = False
+    right_drag: str = "erase",
+    wheel: str = "zoom",
+    shift_erases: bool = False,
+    shift_wheel: str = "brush",
+    ctrl_press: str = "paint",
 ) -> list[tuple[str, str]]:
     """Return what the mouse does in the image, for the F1 sheet: rows of (text, gesture).
 
@@ -258,14 +284,19 @@ def mouse_rows(
         rows.append(("Encircle and fill", "Right-drag"))
     if not shift_erases:
         rows.append(("Straight stroke from the end of the last one", "Shift+click"))
-    zooms = wheel == "zoom"
+    if ctrl_press == "delete":
+        rows.append(("Delete or reject the cell", "Ctrl+click"))
+    zooms, sizes = wheel == "zoom", shift_wheel == "brush"
+    pan = ["Middle-drag", "Space+drag"] + ["Ctrl+drag"] * (ctrl_press == "pan")
     return [
         *rows,
-        ("Pan", "Middle-drag, or Space+drag"),
+        ("Pan", ", or ".join(pan)),
         ("Zoom at the cursor", "Wheel" if zooms else "Ctrl+wheel"),
-        ("Brush size", "Shift+wheel, or Alt+drag"),
+        ("Brush size", "Shift+wheel, or Alt+drag" if sizes else "Alt+drag"),
         ("Pick the class under the cursor", "Alt+click"),
         ("Z slice", "Ctrl+wheel" if zooms else "Wheel"),
+        ("Ten slices at once", "Ctrl+Alt+wheel" if zooms else "Alt+wheel"),
+        *([] if sizes else [("Time point", "Shift+wheel")]),
         ("Polygon: next corner, lasso", "Click, drag"),
         ("Polygon: close it", "Return, double-click, or click on its first corner"),
         ("Polygon: take the last corner back", "Backspace, or right-click"),

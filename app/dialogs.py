@@ -185,6 +185,7 @@ class ShortcutSheet(QDialog):
         self.setWindowTitle("Keys and mouse")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._area = QScrollArea()
+        self._area.setAccessibleName("List of keys")
         self._area.setWidgetResizable(True)
         self._area.setFrameShape(QScrollArea.Shape.NoFrame)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
@@ -197,7 +198,7 @@ class ShortcutSheet(QDialog):
         wanted = content.sizeHint()
         self.resize(
             min(wanted.width() + 60, room.width() - 40),
-            min(wanted.height() + 80, room.height() - 80),
+            min(wanted.height() + 80, room.height() - 40),
         )
 
     def set_sheet(self, sheet: Mapping[str, Sequence[tuple[str, str]]]) -> QWidget:
@@ -205,14 +206,15 @@ class ShortcutSheet(QDialog):
         content = QWidget()
         columns = QHBoxLayout(content)
         columns.setSpacing(28)
-        sides = (QVBoxLayout(), QVBoxLayout())
+        sides = (QVBoxLayout(), QVBoxLayout(), QVBoxLayout())
         for side in sides:
             side.setSpacing(3)
-        half = sum(len(rows) + 2 for rows in sheet.values()) / 2
-        done = 0
+        filled = [0 for _ in sides]
         for menu, rows in sheet.items():
-            side = sides[0] if done + len(rows) / 2 < half else sides[1]
-            done += len(rows) + 2
+            # Into the shortest column, so that a small screen shows all without scrolling.
+            shortest = filled.index(min(filled))
+            side = sides[shortest]
+            filled[shortest] += len(rows) + 2
             heading = QLabel(menu)
             font = heading.font()
             font.setBold(True)

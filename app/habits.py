@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction
 from app import commands
 from app.presets import PRESETS, Preset
 from app.settings import Settings
-from app.viewport import RightDrag, Viewport, Wheel
+from app.viewport import CtrlPress, RightDrag, ShiftWheel, Viewport, Wheel
 
 
 class Habits(QObject):
@@ -41,6 +41,9 @@ class Habits(QObject):
         self._viewport.right_drag = self._settings.right_drag
         self._viewport.wheel = self._settings.wheel
         self._viewport.shift_erases = self._settings.shift_erases
+        self._viewport.shift_wheel = self._settings.shift_wheel
+        self._viewport.ctrl_press = self._settings.ctrl_press
+        self._viewport.loader.set_memory(self.memory * 2**20)
         for name, was in (
             ("smooth", self._settings.smooth),
             ("pressure", self._settings.pressure),
@@ -57,6 +60,8 @@ class Habits(QObject):
         self._viewport.right_drag = self.preset.right_drag
         self._viewport.wheel = self.preset.wheel
         self._viewport.shift_erases = self.preset.shift_erases
+        self._viewport.shift_wheel = self.preset.shift_wheel
+        self._viewport.ctrl_press = self.preset.ctrl_press
         self._keep()
 
     def choose_right_drag(self, does: RightDrag) -> None:
@@ -71,6 +76,24 @@ class Habits(QObject):
         self._viewport.shift_erases = erases
         self._keep()
 
+    def choose_shift_wheel(self, does: ShiftWheel) -> None:
+        self._viewport.shift_wheel = does
+        self._keep()
+
+    def choose_ctrl(self, does: CtrlPress) -> None:
+        self._viewport.ctrl_press = does
+        self._keep()
+
+    def choose_memory(self, mebibytes: int) -> None:
+        """Let pictures take so much memory; a preset does not change it."""
+        self._settings.picture_memory = mebibytes
+        self._viewport.loader.set_memory(self.memory * 2**20)
+
+    @property
+    def memory(self) -> int:
+        """MiB that pictures may take."""
+        return self._settings.picture_memory
+
     @property
     def right_drag(self) -> RightDrag:
         return self._viewport.right_drag
@@ -83,9 +106,19 @@ class Habits(QObject):
     def shift_erases(self) -> bool:
         return self._viewport.shift_erases
 
+    @property
+    def shift_wheel(self) -> ShiftWheel:
+        return self._viewport.shift_wheel
+
+    @property
+    def ctrl_press(self) -> CtrlPress:
+        return self._viewport.ctrl_press
+
     def sheet(self) -> dict[str, list[tuple[str, str]]]:
         """Return the F1 sheet with the keys and gestures in force, see `commands.sheet`."""
-        mouse = commands.mouse_rows(self.right_drag, self.wheel, self.shift_erases)
+        mouse = commands.mouse_rows(
+            self.right_drag, self.wheel, self.shift_erases, self.shift_wheel, self.ctrl_press
+        )
         return commands.sheet(self._actions, mouse)
 
     @Slot()
@@ -94,6 +127,8 @@ class Habits(QObject):
         self._settings.right_drag = self.right_drag
         self._settings.wheel = self.wheel
         self._settings.shift_erases = self.shift_erases
+        self._settings.shift_wheel = self.shift_wheel
+        self._settings.ctrl_press = self.ctrl_press
         self._settings.smooth = self._actions["smooth"].isChecked()
         self._settings.pressure = self._actions["pressure"].isChecked()
         self.changed.emit()

@@ -17,9 +17,11 @@ from app.contrast_desk import ContrastDesk
 from app.dialogs import CommandPalette, ShortcutSheet
 from app.display import swatches
 from app.document import FIRST_CELL_CLASS, Document, Tool
+from app.endings import Endings
 from app.engine import Engine
 from app.exporting import Exporting
 from app.files import Files
+from app.focus import PanelFocus
 from app.habits import Habits
 from app.history_desk import HistoryDesk
 from app.memory import Memory
@@ -37,20 +39,25 @@ from app.panels.prediction import PredictionPanel
 from app.panels.training import TrainingPanel
 from app.playing import Player
 from app.preferences import PreferencesDialog
+from app.recovery_desk import RecoveryDesk
 from app.regions import Regions
+from app.reports import log_to_file, watch_crashes
 from app.saver import Saver
 from app.saving_desk import SavingDesk
 from app.settings import Settings
-from app.status_bar import StatusBar, label_text
+from app.status_bar import StatusBar, label_text, pixel_shape_text
 from app.tool_commands import ToolCommands
 from app.training_desk import TrainingDesk
-from app.viewport import Viewport
+from app.viewport import ZOOM_PER_STEP, Viewport
+from app.work import Work
 from unet_core.annotation import ClassInfo
 from unet_core.export import DEFAULT_MIN_SIZE
 from unet_core.tiling import Rect
 
 SWITCHES = (("apart", "Cells apart"), ("keep_others", "Keep others"), ("smooth", "Smooth"))
 """Commands that the brush panel shows, under shorter names."""
+
+FLUSH_SECONDS = 5.0
 
 SMOOTHING = 12.0
 """How far strokes are smoothed, in screen pixels."""
@@ -88,7 +95,8 @@ class MainWindow(QMainWindow):
             self.messages,
             self.strip,
         )
-        self.saving = SavingDesk(self.files, self.status, self.messages, self)
+        self.saving = SavingDesk(self.files, self.saver, self.status, self.messages, self)
+        self.recovery = RecoveryDesk(self, self.files, self.messages)
         self.counter = ObjectCounter(self.viewport.prediction_layer, self)
         self.tools = ToolCommands(self.document, self)
         self.actions_by_id = commands.build_actions(self, self.viewport)
@@ -124,6 +132,7 @@ class MainWindow(QMainWindow):
         self._running = 0
         self._saver_done = False
         self._lay_out()
+        self.focus = PanelFocus(self._stops(), self)
         self._connect()
         for name in ("live", "show_annotation", "show_prediction", "show_image"):
             self.actions_by_id[name].setChecked(True)
@@ -134,7 +143,7 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         commands.build_menus(self, self.actions_by_id)
-        commands.build_toolbar(self, self.actions_by_id)
+        self.bar = commands.build_toolbar(self, self.actions_by_id)
         column = QVBoxLayout(self.centre)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -151,6 +160,12 @@ class MainWindow(QMainWindow):
         self._apply_theme()
         self.viewport.setFocus()
 
+    def _stops(self) -> list[QWidget]:
+        """The parts of the window, in the order in which F6 goes through them."""
+        left = (self.contrast, self.history, self.sides)
+        right = (self.classes, self.brush, self.training, self.prediction)
+        return [self.viewport, self.messages, self.navigator, *right, *left, self.status, self.bar]
+
     # --- every connection ------------------------------------------------------------------------
 
     def _connect(self) -> None:
@@ -160,6 +175,9 @@ class MainWindow(QMainWindow):
             "open": self.files.ask_open,
             "save": self.files.save,
             "save_as": self.files.ask_save_as,
+            "save_copy": self.files.ask_save_copy,
+            "compact": self.files.compact,
+            "recover": self.recovery.show_all,
             "export": self.exporting.ask,
             "predict_all": self.exporting.ask_probability,
             "quit": self.close,
@@ -168,6 +186,8 @@ class MainWindow(QMainWindow):
             "preferences": self._show_preferences,
             "fit": viewport.fit,
             "zoom_actual": viewport.zoom_actual,
+            "focus_next": self.focus.next,
+            "focus_previous": self.focus.previous,
             "auto_contrast": self.contrast_desk.auto_visible,
             "train": self.desk.train,
             "stop": self.desk.stop,
@@ -183,13 +203,18 @@ class MainWindow(QMainWindow):
             "class_background": self.tools.use_background,
             "class_swap": self.tools.swap_class,
             "class_next": self.tools.next_class,
+            "class_add": self.tools.add_class,
         }
         # These carry a number, which `tools.step` finds in the action.
-        steps: dict[str, tuple[Callable[[int], None], int]] = {
+        steps: dict[str, tuple[Callable[[Any], None], float]] = {
+            "zoom_in": (viewport.zoom_by, ZOOM_PER_STEP),
+            "zoom_out": (viewport.zoom_by, 1 / ZOOM_PER_STEP),
             "z_previous": (document.step_z, -1),
             "z_next": (document.step_z, 1),
             "z_back": (document.step_z, -10),
             "z_forward": (document.step_z, 10),
+            "z_first": (self.tools.choose_z, 0),
+            "z_last": (self.tools.choose_z, sys.maxsize),
             "t_previous": (document.step_t, -1),
             "t_next": (document.step_t, 1),
             "brush_smaller": (document.step_brush, -1),
@@ -308,6 +333,7 @@ class MainWindow(QMainWindow):
         viewport.plane_shown.connect(self.contrast_desk.plane_shown)
         viewport.plane_failed.connect(self.messages.show_error)
         viewport.fill_asked.connect(self.regions.fill)
+        viewport.delete_asked.connect(self.regions.delete)
         viewport.sketched.connect(self.regions.carry_out)
         # Engine
         engine.tiles_ready.connect(self._take_tiles)
@@ -331,16 +357,23 @@ class MainWindow(QMainWindow):
         # Saver and files
         saver.pending.connect(self.saving.pending)
         saver.saved.connect(self.saving.saved)
+        saver.pending.connect(self.files.written)
+        saver.stuck.connect(self.saving.stuck)
+        saver.stuck.connect(self.files.not_written)
         saver.failed.connect(self.saving.failed)
+        saver.said.connect(self._tell)
         saver.opened.connect(self.files.project_opened)
         saver.open_failed.connect(self.files.project_failed)
         saver.named.connect(self.files.project_named)
         saver.finished.connect(self._saver_finished)
         self.files.title_changed.connect(self.setWindowTitle)
         self.files.opened.connect(self._opened)
+        self.files.located.connect(viewport.fit)
         self.files.finished.connect(self._part_finished)
+        self.recovery.finished.connect(self._part_finished)
         # The rest
         self.habits.changed.connect(self._show_habits)
+        self.files.leaving.connect(self.memory.write_view)
         self.files.leaving.connect(self.regions.cancel)
         self.files.leaving.connect(self.history_desk.stop)
         self.regions.finished.connect(self._part_finished)
@@ -510,7 +543,7 @@ class MainWindow(QMainWindow):
             cells = [info.name for info in classes[FIRST_CELL_CLASS - 1 :]]
             seen = {cell: int(p) / 255 for cell, p in zip(cells, maps, strict=False)}
         self.status.show_pixel(
-            pixel, stack.pixel_size, shown.raw[:, y, x], label_text(name, number), seen
+            pixel, stack.pixel_size, shown.values_at(y, x), label_text(name, number), seen
         )
 
     @Slot()
@@ -584,6 +617,9 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _opened(self, state: dict[str, Any]) -> None:
         self._known_classes = tuple(self.document.classes)
+        stack = self.document.stack
+        if stack is not None and (said := pixel_shape_text(stack.pixel_size)):
+            self.messages.show_message(Message(said, "done"))
         self.memory.restore_view(state)
         self.viewport.setFocus()
 
@@ -615,8 +651,9 @@ class MainWindow(QMainWindow):
         actions = self.actions_by_id
         self.prediction.live.setToolTip(actions["live"].toolTip())
         sizes = [commands.shown_keys(actions[f"brush_{way}"]) for way in ("smaller", "larger")]
+        wheel = ", Shift+wheel" if self.habits.shift_wheel == "brush" else ""
         for widget in (self.brush.spin, self.brush.slider):
-            widget.setToolTip(f"Diameter of brush and eraser ({' and '.join(sizes)}, Shift+wheel)")
+            widget.setToolTip(f"Diameter of brush and eraser ({' and '.join(sizes)}{wheel})")
         self.classes.show_keys([commands.shown_keys(actions[f"class_{n}"]) for n in range(1, 10)])
         for sheet in self.findChildren(ShortcutSheet):
             sheet.set_sheet(self.habits.sheet())
@@ -652,14 +689,14 @@ class MainWindow(QMainWindow):
             self.memory.write_view()
             self.setEnabled(False)
             engine_busy = self.engine.shutdown()
-            files_busy = self.files.shutdown()
+            files_busy = self.files.shutdown() + self.recovery.shutdown()
             self.player.stop()
             cutting = self.orthogonal.shutdown()
             self.history_desk.stop()
             changing = self.regions.shutdown()
             self._running = engine_busy + files_busy + cutting + changing + self.counter.shutdown()
             if not self._running:
-                self.saver.shutdown()
+                self.saver.shutdown(Work.of(self.document))
         if not self._saver_done:
             event.ignore()
             return
@@ -667,12 +704,23 @@ class MainWindow(QMainWindow):
         self.files.close_stack()
         super().closeEvent(event)
 
+    def end(self) -> None:
+        """Write what is left and close, without a question: nobody is there to answer it."""
+        self.saving.close_unasked()
+        # Dialogs first: one that waits for an answer would keep the program from ending.
+        QApplication.closeAllWindows()
+
+    def flush(self) -> None:
+        """Return when all is on the disk, or after a few seconds: the computer is going down."""
+        self.document.end_stroke()
+        self.saver.wait_written(FLUSH_SECONDS)
+
     @Slot()
     def _part_finished(self) -> None:
         if self._leaving:
             self._running -= 1
             if self._running == 0:
-                self.saver.shutdown()
+                self.saver.shutdown(Work.of(self.document))
 
     @Slot()
     def _saver_finished(self) -> None:
@@ -687,7 +735,7 @@ def build(paths: Sequence[Path] = ()) -> MainWindow:
     window.show()
     window.files.open_first(list(paths))
     # After the first paint: it looks into files.
-    QTimer.singleShot(0, window.files.offer_recovered)
+    QTimer.singleShot(0, window.recovery.offer)
     return window
 
 
@@ -697,7 +745,11 @@ def run(paths: Sequence[Path]) -> int:
     app.setApplicationName("Limn")
     app.setApplicationDisplayName("Limn")
     app.setWindowIcon(assets.icon("limn", app.palette(), 64))
-    errors.log_to_file()
+    log_to_file()
+    crash = watch_crashes()
     window = build(paths)
     errors.install_hook(window.messages)
+    if crash:
+        errors.show_crash(window.messages, crash)
+    Endings(app, window.end, window.flush)
     return app.exec()

@@ -5,7 +5,8 @@ do and Limn has no command for is left out, and so is what would be dangerous: n
 character takes anything back or away. RootPainter's plain Z for undo is refused for that reason
 (in napari Z pans, in Cellpose it shows outlines, in ilastik it is a view), and so is Cellpose's
 Ctrl+0 for clearing all masks; undo is Ctrl+Z everywhere. The digits choose classes, except where
-they choose tools (napari).
+they choose tools (napari). No preset makes left-drag pan, as it does in Cellpose: a brush that does
+not paint would be a riddle, and the Pan tool is there for it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.commands import COMMANDS
-from app.viewport import RightDrag, Wheel
+from app.viewport import CtrlPress, RightDrag, ShiftWheel, Wheel
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Preset:
     about: one line for the user, what is different.
     keys: command id -> all of its Qt key sequences, the one to show first. What loses its letter
         to another command has it with Shift, if anything.
-    right_drag, wheel, shift_erases: attributes of the viewport.
+    right_drag, wheel, shift_erases, shift_wheel, ctrl_press: attributes of the viewport.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Preset:
     right_drag: RightDrag = "erase"
     wheel: Wheel = "zoom"
     shift_erases: bool = False
+    shift_wheel: ShiftWheel = "brush"
+    ctrl_press: CtrlPress = "paint"
 
     def keys_in_force(self) -> dict[str, tuple[str, ...]]:
         """Return the keys of every command: the preset's own, and of the others what is left."""
@@ -45,15 +48,28 @@ class Preset:
         }
 
 
+_SIGNS_ZOOM = {
+    "zoom_in": ("+", "=", "Ctrl++", "Ctrl+="),
+    "zoom_out": ("-", "Ctrl+-"),
+    "threshold_down": ("Alt+-",),
+    "threshold_up": ("Alt+=",),
+    # On many keyboards plus is Shift and the key of "=".
+    "threshold_down_fine": ("Alt+Shift+-",),
+    "threshold_up_fine": ("Alt+Shift+=",),
+}
+
 _LIMN = Preset("Limn", "Limn's own keys; right-drag erases, the wheel zooms.")
 
 _IMAGEJ = Preset(
     "ImageJ",
-    "The wheel, comma and full stop go through slices, \\ plays, / cuts, L finds commands, "
-    "T accepts a cell.",
+    "The wheel, comma and full stop go through slices, + and - zoom, \\ plays, / cuts, "
+    "L finds commands, T accepts a cell.",
     {
-        "z_previous": (",", "<", "Left"),
-        "z_next": (".", ">", "Right"),
+        **_SIGNS_ZOOM,
+        "zoom_in": (*_SIGNS_ZOOM["zoom_in"], "Up"),
+        "zoom_out": (*_SIGNS_ZOOM["zoom_out"], "Down"),
+        "z_previous": (",", "<", "Left", "PgUp"),
+        "z_next": (".", ">", "Right", "PgDown"),
         "play": ("\\", "Ctrl+P"),
         "orthogonal": ("/", "Ctrl+Shift+O"),
         "palette": ("L", "Ctrl+K", "Ctrl+Shift+P"),
@@ -84,8 +100,8 @@ _NAPARI = Preset(
 
 _ILASTIK = Preset(
     "ilastik",
-    "The wheel goes through slices, Shift erases; N moves the image, P shows probabilities, "
-    "T contrast; comma and full stop size the brush.",
+    "The wheel goes through slices, with Shift through time; Shift erases; N moves the image, "
+    "P shows probabilities, T contrast; comma and full stop size the brush.",
     {
         "pan": ("N",),
         "class_next": ("Shift+N",),
@@ -97,32 +113,36 @@ _ILASTIK = Preset(
         "class_background": ("Shift+W",),
         "brush_smaller": (",", "["),
         "brush_larger": (".", "]"),
-        "z_previous": ("Ctrl+Down", "Left"),
-        "z_next": ("Ctrl+Up", "Right"),
+        "z_previous": ("Ctrl+Down", "Left", "PgUp"),
+        "z_next": ("Ctrl+Up", "Right", "PgDown"),
         "z_back": ("Ctrl+Shift+Down", "Alt+Left"),
         "z_forward": ("Ctrl+Shift+Up", "Alt+Right"),
+        "z_first": ("Shift+Down", "Home"),
+        "z_last": ("Shift+Up", "End"),
     },
     wheel="slice",
     shift_erases=True,
+    shift_wheel="time",
 )
 
 _ROOTPAINTER = Preset(
     "RootPainter",
-    "Right-drag paints, Ctrl+F fits, Ctrl+A is 100 %; Q, W, E, S, A and I are the same. "
-    "Undo stays Ctrl+Z.",
-    {"fit": ("Ctrl+F", "Ctrl+0"), "zoom_actual": ("Ctrl+A", "Ctrl+1")},
+    "Right-drag paints, Ctrl+drag moves the image, + and - zoom, Ctrl+F fits, Ctrl+A is 100 %; "
+    "Q, W, E, S, A and I are the same. Undo stays Ctrl+Z.",
+    {**_SIGNS_ZOOM, "fit": ("Ctrl+F", "Ctrl+0"), "zoom_actual": ("Ctrl+A", "Ctrl+1")},
     right_drag="paint",
+    ctrl_press="pan",
 )
 
 _CELLPOSE = Preset(
     "Cellpose",
-    "Right-drag outlines a cell; A and D go through slices, X shows masks, Z outlines, "
-    "R, G, B channels; comma and full stop size the brush.",
+    "Right-drag outlines a cell, Ctrl+click deletes it; A and D go through slices, X shows masks, "
+    "Z outlines, R, G, B channels; comma and full stop size the brush.",
     {
         "open": ("Ctrl+L", "Ctrl+O"),
         "lock_class": ("Ctrl+Shift+L",),
-        "z_previous": ("A", "Left"),
-        "z_next": ("D", "Right"),
+        "z_previous": ("A", "Left", "PgUp"),
+        "z_next": ("D", "Right", "PgDown"),
         "show_annotation": ("X",),
         "class_swap": ("Shift+X",),
         "label_style": ("Z", "Shift+A"),
@@ -134,6 +154,7 @@ _CELLPOSE = Preset(
         "brush_larger": (".", "]"),
     },
     right_drag="encircle",
+    ctrl_press="delete",
 )
 
 PRESETS: Mapping[str, Preset] = {

@@ -9,10 +9,16 @@ from typing import TypeVar, get_args
 from PySide6.QtCore import QByteArray, QSettings
 
 from app.presets import PRESETS
-from app.viewport import RightDrag, Wheel
+from app.ram import ram_bytes
+from app.viewport import CtrlPress, RightDrag, ShiftWheel, Wheel
 from unet_core.places import settings_dir
 
 _Word = TypeVar("_Word", bound=str)
+
+
+PICTURE_MEMORY = (256, 512, 1024, 2048, 4096, 8192)
+"""MiB that pictures may take, as users can choose it."""
+_PICTURE_SHARE, _MOST_AT_FIRST = 8, 2048
 
 
 class Settings:
@@ -137,6 +143,26 @@ class Settings:
         self._store.setValue("habits/shift_erases", str(value).lower())
 
     @property
+    def shift_wheel(self) -> ShiftWheel:
+        """What the wheel does with Shift; at first what the preset says."""
+        words: tuple[ShiftWheel, ...] = get_args(ShiftWheel)
+        return self._word("habits/shift_wheel", words, PRESETS[self.preset].shift_wheel)
+
+    @shift_wheel.setter
+    def shift_wheel(self, value: ShiftWheel) -> None:
+        self._store.setValue("habits/shift_wheel", value)
+
+    @property
+    def ctrl_press(self) -> CtrlPress:
+        """What the left button does with Ctrl; at first what the preset says."""
+        words: tuple[CtrlPress, ...] = get_args(CtrlPress)
+        return self._word("habits/ctrl_press", words, PRESETS[self.preset].ctrl_press)
+
+    @ctrl_press.setter
+    def ctrl_press(self, value: CtrlPress) -> None:
+        self._store.setValue("habits/ctrl_press", value)
+
+    @property
     def smooth(self) -> bool:
         """Whether strokes are smoothed."""
         return self._flag("brush/smooth", False)
@@ -162,6 +188,19 @@ class Settings:
     @minimap.setter
     def minimap(self, value: bool) -> None:
         self._store.setValue("view/minimap", str(value).lower())
+
+    @property
+    def picture_memory(self) -> int:
+        """MiB that pictures of large images may take, one of PICTURE_MEMORY; at first an eighth of
+        the computer's memory, 2 GiB at most."""
+        room = min(ram_bytes() // 2**20 // _PICTURE_SHARE, _MOST_AT_FIRST)
+        default = max((m for m in PICTURE_MEMORY if m <= room), default=PICTURE_MEMORY[0])
+        value = self._integer("memory/pictures", default, PICTURE_MEMORY[0], PICTURE_MEMORY[-1])
+        return value if value in PICTURE_MEMORY else default
+
+    @picture_memory.setter
+    def picture_memory(self, value: int) -> None:
+        self._store.setValue("memory/pictures", value)
 
     def flush(self) -> None:
         """Write to the disk now."""

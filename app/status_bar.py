@@ -11,6 +11,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStatusBar, QWidget
 
+from app.overlays import is_square
+
 
 class _Line(QLabel):
     """Text that is cut off with an ellipsis, rather than make the window wider than the screen."""
@@ -72,6 +74,7 @@ class StatusBar(QStatusBar):
             return
         y, x = pixel
         place = f"x {x}, y {y} px"
+        self.position.setToolTip(pixel_shape_text(pixel_size))
         if pixel_size is not None:
             across, down = (x + 0.5) * pixel_size[2], (y + 0.5) * pixel_size[1]
             place += f" · {_short(across)}, {_short(down)} µm"
@@ -101,6 +104,11 @@ class StatusBar(QStatusBar):
         self._set_problem(sentence)
         self.saved.setText("Not saved")
 
+    def show_read_only(self) -> None:
+        """The project is only looked at."""
+        self._set_problem("")
+        self.saved.setText("Read-only")
+
     def show_nothing_to_save(self) -> None:
         """Nothing has been painted yet."""
         self._set_problem("")
@@ -112,6 +120,17 @@ class StatusBar(QStatusBar):
         self.saved.setProperty("problem", bool(sentence))
         self.saved.style().unpolish(self.saved)
         self.saved.style().polish(self.saved)
+
+
+def pixel_shape_text(pixel_size: tuple[float, float, float] | None) -> str:
+    """Return one sentence where pixels of this size (z, y, x), in µm, are not square; else ""."""
+    if pixel_size is None or is_square(pixel_size):
+        return ""
+    _, high, wide = pixel_size
+    return (
+        f"The pixels of this image are {wide:.3g} µm wide and {high:.3g} µm high, but are shown "
+        "square: the scale bar is true from left to right only. Positions and exports are right."
+    )
 
 
 def intensity_text(values: Sequence[float]) -> str:

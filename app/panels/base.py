@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QDockWidget, QFrame, QScrollArea, QSlider, QVBoxLayout, QWidget
 
-_SLIDER_KEYS = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Up, Qt.Key.Key_Down)
+_NAVIGATION = (
+    Qt.Key.Key_Left,
+    Qt.Key.Key_Right,
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_Home,
+    Qt.Key.Key_End,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+)
 _PLAIN = (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.KeypadModifier)
 LEAST_HEIGHT = 64
 """A growing panel may shrink to so many pixels and scroll: the window fits small screens."""
@@ -34,6 +43,26 @@ class _Body(QScrollArea):
         return QSize(
             least.width(), min(least.height(), LEAST_HEIGHT) if self._shrinking else least.height()
         )
+
+
+class _Navigation(QObject):
+    """Lets a widget have the keys that move in it, although they are also keys of the window."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if (
+            event.type() == QEvent.Type.ShortcutOverride
+            and isinstance(event, QKeyEvent)
+            and event.key() in _NAVIGATION
+            and event.modifiers() in _PLAIN
+        ):
+            event.accept()
+            return True
+        return super().eventFilter(watched, event)
+
+
+def keep_navigation(widget: QWidget) -> None:
+    """While `widget`, a slider or list, has the focus, arrows, Home and the like move in it."""
+    widget.installEventFilter(_Navigation(widget))
 
 
 class Panel(QDockWidget):
@@ -71,17 +100,7 @@ class Slider(QSlider):
         self.setObjectName(name)
         self.setAccessibleName(label)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-
-    def event(self, event: QEvent) -> bool:
-        if (
-            event.type() == QEvent.Type.ShortcutOverride
-            and isinstance(event, QKeyEvent)
-            and event.key() in _SLIDER_KEYS
-            and event.modifiers() in _PLAIN
-        ):
-            event.accept()
-            return True
-        return super().event(event)
+        keep_navigation(self)
 
     def show_value(self, value: int) -> None:
         """Move to `value` without emitting `valueChanged`: the change came from elsewhere."""

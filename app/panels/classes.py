@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from app import assets
-from app.panels.base import Panel
+from app.panels.base import Panel, keep_navigation
 from unet_core.annotation import ClassInfo
 
 KEY, NAME, SHOWN, LOCKED, OBJECTS, PIXELS = range(6)
@@ -100,6 +100,7 @@ class ClassesPanel(Panel):
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        keep_navigation(self.tree)
         self._lay_out_header()
         row = self.fontMetrics().height() + 8
         self.tree.setMinimumHeight(3 * row + 8)

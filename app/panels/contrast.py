@@ -40,7 +40,7 @@ from app.display import (
     Histogram,
     shown_table,
 )
-from app.panels.base import Panel, Slider
+from app.panels.base import Panel, Slider, keep_navigation
 
 _GAMMA_STEPS = 50
 """Of the slider, to either side of 1, which is in the middle."""
@@ -286,6 +286,7 @@ class ContrastPanel(Panel):
             self.lut.addItem(_gradient(table), name)
         for box in (self.channel, self.lut):
             box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            keep_navigation(box)
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
     QTableView,
 )
 
-from app.panels.base import Panel
+from app.panels.base import Panel, keep_navigation
 from unet_core.edits import History
 from unet_core.stack import PlaneIndex
 
@@ -177,6 +177,7 @@ class HistoryPanel(Panel):
         self.list.setObjectName("historyList")
         self.list.setAccessibleName("History: what was done, the newest last")
         self.list.setModel(self.model)
+        keep_navigation(self.list)
         self.stop = QPushButton("Stop")
         self.stop.setObjectName("historyStop")
         self.stop.setAccessibleName("Stop going through the history")

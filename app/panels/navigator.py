@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from app import assets
-from app.panels.base import Slider
+from app.panels.base import Slider, keep_navigation
 from app.playing import FASTEST, SLOWEST, USUAL
 
 
@@ -57,6 +57,7 @@ class NavigatorPanel(QFrame):
         self.channels = QListWidget()
         self.channels.setObjectName("channelList")
         self.channels.setAccessibleName("Channels that show")
+        keep_navigation(self.channels)
         self.channels.setFlow(QListView.Flow.LeftToRight)
         self.channels.setFrameShape(QFrame.Shape.NoFrame)
         self.channels.setFocusPolicy(Qt.FocusPolicy.TabFocus)

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
     QSizePolicy,
 )
 
-from app.panels.base import Panel
+from app.panels.base import Panel, keep_navigation
 from app.panels.loss_plot import LossPlot
 
 TRAIN = "Train on my annotations"
@@ -51,6 +51,7 @@ class TrainingPanel(Panel):
         self.start.setAccessibleName("Start from")
         self.start.setToolTip("The network that training starts from; choosing one begins anew")
         self.start.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        keep_navigation(self.start)
         self.start.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for key, words in STARTS.items():
             self.start.addItem(words, key)

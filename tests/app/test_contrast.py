@@ -317,7 +317,7 @@ def test_the_contrast_comes_back_with_the_project(make_window, cells, tmp_path, 
     wanted = [ChannelDisplay(5, 500, 0.5, "Fire"), ChannelDisplay(1, 2, visible=False)]
     window.document.set_displays(wanted)
     qtbot.waitUntil(lambda: window.memory._known.get("channels", [{}])[0].get("low") == 5)
-    qtbot.waitUntil(lambda: window.saver._count == 0)
+    qtbot.waitUntil(lambda: window.saver.unsaved == 0)
     open_and_wait(window, cells, qtbot)
     assert window.document.displays != wanted
     open_and_wait(window, project, qtbot)

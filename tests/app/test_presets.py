@@ -48,10 +48,14 @@ def everything(window):
     return (
         {name: (shown_keys(action), action.toolTip()) for name, action in actions.items()},
         window.habits.sheet(),
-        (view.right_drag, view.wheel, view.shift_erases),
+        mouse(view),
         [widget.toolTip() for widget in (window.brush.spin, window.prediction.live)],
         window.classes.tree.topLevelItem(1).toolTip(0),
     )
+
+
+def mouse(view):
+    return view.right_drag, view.wheel, view.shift_erases, view.shift_wheel, view.ctrl_press
 
 
 def texts(sheet):
@@ -92,7 +96,7 @@ def test_no_key_is_bound_twice_and_none_is_dangerous(preset, qapp):
 def test_the_default_is_the_table():
     preset = PRESETS["Limn"]
     assert preset.keys_in_force() == {command.id: command.keys for command in COMMANDS}
-    assert (preset.right_drag, preset.wheel, preset.shift_erases) == ("erase", "zoom", False)
+    assert mouse(preset) == ("erase", "zoom", False, "brush", "paint")
     assert list(PRESETS)[0] == "Limn"
 
 
@@ -154,18 +158,18 @@ def test_tools_follow_the_fingers(make_window, image, qtbot, monkeypatch):
 def test_each_preset_brings_its_mouse(make_window):
     window = make_window()
     view = window.viewport
-    mouse = {
-        "Limn": ("erase", "zoom", False),
-        "ImageJ": ("erase", "slice", False),
-        "napari": ("encircle", "zoom", False),
-        "ilastik": ("erase", "slice", True),
-        "RootPainter": ("paint", "zoom", False),
-        "Cellpose": ("encircle", "zoom", False),
+    expected = {
+        "Limn": ("erase", "zoom", False, "brush", "paint"),
+        "ImageJ": ("erase", "slice", False, "brush", "paint"),
+        "napari": ("encircle", "zoom", False, "brush", "paint"),
+        "ilastik": ("erase", "slice", True, "time", "paint"),
+        "RootPainter": ("paint", "zoom", False, "brush", "pan"),
+        "Cellpose": ("encircle", "zoom", False, "brush", "delete"),
     }
-    assert set(mouse) == set(PRESETS)
-    for name, habits in mouse.items():
+    assert set(expected) == set(PRESETS)
+    for name, habits in expected.items():
         window.habits.choose_preset(name)
-        assert (view.right_drag, view.wheel, view.shift_erases) == habits
+        assert mouse(view) == habits
 
 
 def test_going_back_to_the_default_restores_everything(make_window, image):
@@ -206,11 +210,17 @@ def test_sheet_tooltips_and_palette_name_the_keys_in_force(make_window, image, q
     assert ("Erase", "Right-drag, or Shift+drag") in rows["Mouse"]
     assert ("Zoom at the cursor", "Ctrl+wheel") in rows["Mouse"]
     assert ("Z slice", "Wheel") in rows["Mouse"]
+    assert ("Ten slices at once", "Alt+wheel") in rows["Mouse"]
+    assert ("Time point", "Shift+wheel") in rows["Mouse"]
+    assert ("Brush size", "Alt+drag") in rows["Mouse"]
+    assert "Shift+wheel" not in window.brush.spin.toolTip()
     assert "Straight stroke from the end of the last one" not in dict(rows["Mouse"])
     assert shown_keys(actions["brush_smaller"]) in window.brush.spin.toolTip()
     window.habits.choose_preset("RootPainter")
     assert ("Paint", "Drag, or right-drag") in window.habits.sheet()["Mouse"]
+    assert "Ctrl+drag" in dict(window.habits.sheet()["Mouse"])["Pan"]
     window.habits.choose_preset("Cellpose")
+    assert ("Delete or reject the cell", "Ctrl+click") in window.habits.sheet()["Mouse"]
     channels = dict(window.habits.sheet()["View"])["Show or hide channel 1…9"]
     assert channels.endswith("R, G, B")
 
@@ -262,6 +272,8 @@ def test_the_dialog_changes_things_at_once(make_window, image, qtbot):
         assert dialog.right_drag.currentData() == view.right_drag == preset.right_drag
         assert dialog.wheel.currentData() == view.wheel == preset.wheel
         assert dialog.shift.currentData() is view.shift_erases is preset.shift_erases
+        assert dialog.shift_wheel.currentData() == view.shift_wheel == preset.shift_wheel
+        assert dialog.ctrl.currentData() == view.ctrl_press == preset.ctrl_press
     assert view.right_drag == "encircle"
     qtbot.keyClick(dialog.right_drag, Qt.Key.Key_Down)
     assert view.right_drag == "paint" and window.habits.preset.name == "Cellpose"
@@ -269,6 +281,10 @@ def test_the_dialog_changes_things_at_once(make_window, image, qtbot):
     assert view.wheel == "slice"
     qtbot.keyClick(dialog.shift, Qt.Key.Key_Down)
     assert view.shift_erases
+    qtbot.keyClick(dialog.shift_wheel, Qt.Key.Key_Down)
+    assert view.shift_wheel == "time"
+    qtbot.keyClick(dialog.ctrl, Qt.Key.Key_Down)
+    assert view.ctrl_press == "pan"
     smooth, pressure = dialog.boxes
     smooth.click()
     assert window.document.smoothing > 0 and actions["smooth"].isChecked()
@@ -288,13 +304,15 @@ def test_all_of_it_survives_a_new_window(make_window, image, qtbot):
     first.habits.choose_preset("ilastik")
     first.habits.choose_right_drag("paint")
     first.habits.choose_shift(False)
+    first.habits.choose_shift_wheel("brush")
+    first.habits.choose_ctrl("delete")
     first.actions_by_id["smooth"].trigger()
     first.actions_by_id["pressure"].trigger()
     close_and_wait(first, qtbot)
     second = make_window(image)
     assert second.habits.preset.name == "ilastik"
     view = second.viewport
-    assert (view.right_drag, view.wheel, view.shift_erases) == ("paint", "slice", False)
+    assert mouse(view) == ("paint", "slice", False, "brush", "delete")
     assert second.document.smoothing > 0 and view.pressure_sizes
     assert second.actions_by_id["pan"].shortcuts() == [QKeySequence("N")]
     assert (
@@ -315,7 +333,7 @@ def test_all_of_it_survives_a_new_window(make_window, image, qtbot):
 )
 def test_nonsense_in_the_settings_counts_as_absent(make_window, value):
     store = QSettings(str(Settings().path), QSettings.Format.IniFormat)
-    for key in ("preset", "right_drag", "wheel", "shift_erases"):
+    for key in ("preset", "right_drag", "wheel", "shift_erases", "shift_wheel", "ctrl_press"):
         store.setValue(f"habits/{key}", value)
     for key in ("smooth", "pressure"):
         store.setValue(f"brush/{key}", value)
@@ -323,5 +341,5 @@ def test_nonsense_in_the_settings_counts_as_absent(make_window, value):
     window = make_window()
     view = window.viewport
     assert window.habits.preset.name == "Limn"
-    assert (view.right_drag, view.wheel, view.shift_erases) == ("erase", "zoom", False)
+    assert mouse(view) == ("erase", "zoom", False, "brush", "paint")
     assert window.document.smoothing == 0 and not view.pressure_sizes

@@ -1,18 +1,20 @@
-"""The command line: train, predict, measure, info. Thin over `unet_core`; opens no window."""
+"""The command line: train, predict, measure, rescue, info. Thin over `unet_core`; no window."""
 
 from __future__ import annotations
 
 import argparse
 import csv
+import glob
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from unet_core.patches import Region
     from unet_core.recipe import Recipe
 
-COMMANDS = ("train", "predict", "measure", "info")
+COMMANDS = ("train", "predict", "measure", "rescue", "info")
 
 R = TypeVar("R")
 N = TypeVar("N", int, float)
@@ -46,6 +48,12 @@ def main(arguments: Sequence[str]) -> int:
         if options.json:
             print(json.dumps(summary))
         sys.stdout.flush()
+    except _SomeFailedError as failures:
+        for one in failures.summary["failed"]:
+            _complain(one["error"])
+        if options.json:
+            print(json.dumps(failures.summary))
+        return _complain(str(failures))
     except KeyboardInterrupt:
         return _complain("Cancelled; unfinished files were removed.")
     except BrokenPipeError:  # the work is done, and whoever read of it has read enough
@@ -112,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_predict(commands)
     _add_measure(commands)
+    _add_rescue(commands)
     info = _add(
         commands,
         "info",
@@ -192,9 +201,15 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--write",
         type=_outputs,
-        default=("probability", "classes", "objects"),
         metavar="probability,classes,objects",
-        help="which masks (default: all three)",
+        help="which masks (default: all three, without --preset)",
+    )
+    parser.add_argument(
+        "--preset",
+        type=_presets,
+        default=(),
+        metavar="NAME",
+        help="files for other programs: one or more of " + ",".join(_preset_names()),
     )
     parser.add_argument("--threshold", type=_share, default=0.5, help="0…1 (default: 0.5)")
     parser.add_argument(
@@ -203,8 +218,17 @@ def _add_predict(commands: Any) -> None:
         metavar="PX2",
         help="leave out smaller objects (default: 10)",
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="skip images whose files are all there already"
+    )
     _add_device(parser)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="an image, a folder of images, or a pattern such as “day1/*.tif”",
+    )
     parser.set_defaults(run=_predict)
 
 
@@ -219,6 +243,18 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument("--image", required=True, type=Path, metavar="IMAGE")
     parser.add_argument("--out", required=True, type=Path, metavar="TABLE.csv")
     parser.set_defaults(run=_measure)
+
+
+def _add_rescue(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "rescue",
+        "bring out of a damaged project what can be read, into a new project",
+        "limn rescue damaged.limn --out rescued.limn",
+    )
+    parser.add_argument("project", type=Path, metavar="DAMAGED")
+    parser.add_argument("--out", required=True, type=Path, metavar="NEW.limn")
+    parser.set_defaults(run=_rescue)
 
 
 def _number(convert: Callable[[str], N], text: str) -> N:
@@ -269,6 +305,19 @@ def _outputs(text: str) -> tuple[str, ...]:
     known = ("probability", "classes", "objects")
     if not names or any(name not in known for name in names):
         raise argparse.ArgumentTypeError(f"use one or more of {','.join(known)}")
+    return names
+
+
+def _preset_names() -> list[str]:
+    from unet_core.export_presets import PRESETS
+
+    return [one.id for one in PRESETS]
+
+
+def _presets(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not names or not set(names) <= set(_preset_names()):
+        raise argparse.ArgumentTypeError(f"use one or more of {','.join(_preset_names())}")
     return names
 
 
@@ -391,13 +440,19 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _emphasised(region: Region, objects: NDArray[Any], recipe: Recipe) -> Region:
-    """`region` with the narrow gaps between its cells emphasised, see `border_weights`."""
+    """`region` with the narrow gaps between its cells emphasised, see `border_weights`.
+
+    And with what their numbers tell of how touching cells part, see `known_interior`.
+    """
     from unet_core.border_weights import border_term
+    from unet_core.objects import known_interior
 
     (y, x), (height, width) = region.origin[2:], region.labels.shape
     # Of the whole plane: a cell beyond the region's edge has its part in it.
     term = border_term(objects, recipe.border_weight, recipe.border_sigma)
-    return replace(region, emphasis=term[y : y + height, x : x + width])
+    inside = known_interior(objects)
+    there = (slice(y, y + height), slice(x, x + width))
+    return replace(region, emphasis=term[there], interior=inside[there])
 
 
 def _named_classes(count: int) -> tuple[Any, ...]:
@@ -410,50 +465,120 @@ def _named_classes(count: int) -> tuple[Any, ...]:
 
 def _predict(options: argparse.Namespace) -> dict[str, Any]:
     from unet_core.device import choose_device
-    from unet_core.export import DEFAULT_MIN_SIZE, ExportError, mask_path
+    from unet_core.export import DEFAULT_MIN_SIZE, ExportError, make_folder
+    from unet_core.export_presets import preset, write_presets
     from unet_core.intensity import intensity_range
     from unet_core.model import Model
-    from unet_core.segment import segment
     from unet_core.stack import open_stack
 
     device = choose_device(options.device)
     bundled = options.model == "bundled"
     model = Model.bundled() if bundled else Model.load(Path(options.model))
-    targets = {
-        image: {what: mask_path(image, what, options.out) for what in options.write}
-        for image in options.images
-    }
+    wanted = options.write or (() if options.preset else _OUTPUTS)
+    presets = [preset(name) for name in dict.fromkeys((*wanted, *options.preset))]
+
+    def targets_of(image: Path) -> dict[str, Path]:
+        return {one.id: one.path_for(image, options.out) for one in presets}
+
+    targets = {image: targets_of(image) for image in _images(options.images, targets_of)}
     stems = [image.stem for image in targets]
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise ExportError(f"Two images are called {twice}: predict them into different folders.")
-    inputs = {image.resolve() for image in options.images}
+    inputs = {image.resolve() for image in targets}
     for outputs in targets.values():
         for path in outputs.values():
             if path.resolve() in inputs:
                 raise ExportError(f"{path} is an image to predict: write into another folder.")
+    make_folder(options.out)
     min_size = DEFAULT_MIN_SIZE if options.min_size is None else options.min_size
-    results = []
-    for image, outputs in targets.items():
-        with open_stack(image) as stack, tqdm(total=1, unit="step") as bar:
-            used = model.adapted(stack.shape[2]) if bundled else model
-            objects = _follow(
-                segment(
-                    used,
-                    stack,
-                    intensity_range(stack),
-                    device,
-                    outputs,
-                    threshold=options.threshold,
-                    min_size=min_size,
-                    say=_say,
-                ),
-                bar,
-                f"{image.name}: ",
-            )
+    results: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    for number, (image, outputs) in enumerate(targets.items(), 1):
         written = {what: str(path) for what, path in outputs.items()}
-        results.append({"image": str(image), "objects": objects, "written": written})
-    return {"model": options.model, "threshold": options.threshold, "images": results}
+        if options.resume and all(path.exists() for path in outputs.values()):
+            results.append({"image": str(image), "skipped": True, "written": written})
+            continue
+        name = image.name if len(targets) == 1 else f"{number}/{len(targets)} {image.name}"
+        try:
+            with open_stack(image) as stack, tqdm(total=1, unit="step") as bar:
+                done = _follow(
+                    write_presets(
+                        outputs,
+                        stack,
+                        model=model.adapted(stack.shape[2]) if bundled else model,
+                        ranges=intensity_range(stack),
+                        device=device,
+                        threshold=options.threshold,
+                        min_size=min_size,
+                        overwrite=True,
+                        say=_say,
+                    ),
+                    bar,
+                    f"{name}: ",
+                )
+        except ValueError as error:
+            # One bad image must not cost the night's work on all the others.
+            sentence = known_sentence(error)
+            if sentence is None or len(targets) == 1:
+                raise
+            failed.append({"image": str(image), "error": sentence})
+            continue
+        results.append({"image": str(image), "objects": done.objects, "written": written})
+    if skipped := sum("skipped" in one for one in results):
+        _say(f"{skipped} of {len(targets)} images were there already and were skipped.")
+    summary = {"model": options.model, "threshold": options.threshold, "images": results}
+    if failed:
+        raise _SomeFailedError(summary, failed)
+    return summary
+
+
+_OUTPUTS = ("probability", "classes", "objects")
+
+
+class _SomeFailedError(Exception):
+    """Some of many images could not be predicted; the others are done."""
+
+    def __init__(self, summary: dict[str, Any], failed: list[dict[str, str]]) -> None:
+        self.summary = {**summary, "failed": failed}
+        done = len(summary["images"])
+        super().__init__(f"{len(failed)} of {done + len(failed)} images failed.")
+
+
+def _images(paths: Sequence[Path], targets_of: Callable[[Path], dict[str, Path]]) -> list[Path]:
+    """The images that are meant: of a folder all in it, of a pattern all that match, in order.
+
+    What Limn itself writes for another image of a folder or pattern is no image to predict.
+    """
+    from unet_core.export import ExportError
+    from unet_core.stack import IMAGE_SUFFIXES
+
+    images: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+            found = [p for p in found if p.is_file() and not p.name.startswith(".")]
+            nothing = f"{path} is a folder without images: choose an image, or another folder."
+        elif not path.exists() and glob.has_magic(str(path)):
+            # Path.glob takes no absolute pattern.
+            found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+            found = [p for p in found if p.is_file()]
+            nothing = f"{path} matches no file."
+        else:
+            images.append(path)
+            continue
+        written = {target.resolve() for p in found for target in targets_of(p).values()}
+        found = [p for p in found if p.resolve() not in written]
+        if not found:
+            raise ExportError(nothing)
+        images += sorted(found, key=_natural)
+    return list(dict.fromkeys(images))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """So that image 9 comes before image 10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -489,13 +614,21 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"table": str(options.out), "objects": rows}
 
 
+def _rescue(options: argparse.Namespace) -> dict[str, Any]:
+    from unet_core.rescue import rescue
+
+    report = rescue(options.project, options.out)
+    _say(report.sentence())
+    return {"project": str(options.out), **asdict(report)}
+
+
 def _info(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from unet_core.device import choose_device, describe, memory_line
     from unet_core.networks import REGISTRY
-    from unet_core.places import data_dir, log_file, settings_dir
-    from unet_core.training import app_version
+    from unet_core.places import crash_file, data_dir, log_file, settings_dir
+    from unet_core.version import app_version
 
     devices = {"cpu": describe(torch.device("cpu"))}
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -515,6 +648,7 @@ def _info(options: argparse.Namespace) -> dict[str, Any]:
         "networks": list(REGISTRY),
         "settings": str(settings_dir()),
         "log": str(log_file()),
+        "crashes": str(crash_file()),
         "recovery": str(data_dir() / "recovery"),
     }
     if not options.json:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,41 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a folder: give a new, empty NAME.part, a folder, that becomes `path`.
+
+    Whether an existing folder `path` may go is for the caller to know. It stays until the new one
+    is whole, and lies beside it as .NAME.replaced for the moment between two renames.
+    """
+    path = Path(path)
+    part, old = part_path(path), path.with_name(f".{path.name}.replaced")
+    if part.is_dir():  # left over from a crash
+        shutil.rmtree(part)
+    if old.is_dir() and not path.exists():
+        old.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                sync_file(file)
+        if path.exists():
+            path.rename(old)
+        try:
+            part.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
     sync_folder(path.parent)
 
 

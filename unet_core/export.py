@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,43 @@ _OME_TYPES = {"uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "float32
 _CLASSIC_LIMIT = 2**32 - 2**27
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Which planes of an image are exported, and what their file must state about them."""
+
+    path: Path
+    """The image."""
+    files: tuple[Path, ...]
+    """Every file of the image: none of them may be overwritten."""
+    shape: tuple[int, int, int, int, int]
+    """(T, Z, C, Y, X), C being the image's."""
+    axes: str
+    pixel_size: tuple[float, float, float] | None
+    time_interval: float | None
+    origin: PlaneIndex
+    """The first plane, in the image."""
+
+    @classmethod
+    def of(cls, stack: Stack, plane: PlaneIndex | None = None) -> "Extent":
+        """All of an image, or one plane of it: that is an image without T and Z."""
+        shape, axes, interval = stack.shape, stack.axes, stack.time_interval
+        if plane is not None:
+            shape = (1, 1, *shape[2:])
+            axes, interval = axes.replace("T", "").replace("Z", ""), None
+        origin = plane or PlaneIndex(0, 0)
+        return cls(stack.path, stack.files, shape, axes, stack.pixel_size, interval, origin)
+
+    def planes(self) -> Iterator[PlaneIndex]:
+        """All planes of the file, time outside, slices inside, from (0, 0)."""
+        for t in range(self.shape[0]):
+            for z in range(self.shape[1]):
+                yield PlaneIndex(t, z)
+
+    def in_image(self, plane: PlaneIndex) -> PlaneIndex:
+        """Which plane of the image a plane of the file is."""
+        return PlaneIndex(self.origin.t + plane.t, self.origin.z + plane.z)
 
 
 @dataclass(frozen=True)
@@ -59,7 +97,7 @@ def write_mask(
     path: Path,
     planes: Iterable[Array],
     *,
-    like: Stack,
+    like: Stack | Extent,
     dtype: DTypeLike,
     channels: int = 0,
     overwrite: bool = True,
@@ -85,18 +123,46 @@ def write_mask(
     if dtype.name not in _OME_TYPES or (channels and len(names) != channels):
         raise ValueError(f"cannot write {dtype} with {len(names)} names for {channels} channels")
     header = _ome_xml(path.name, like, dtype, channels, names, description or {})
+    with writing(path, like, overwrite) as part:
+        checksums: list[bytes] = []
+        yield from _write_planes(part, path.name, planes, like, dtype, channels, header, checksums)
+        sync_file(part)
+        yield from _verify(part, path.name, like, dtype, channels, checksums)
+
+
+@contextmanager
+def writing(path: Path, like: Stack | Extent, overwrite: bool) -> Iterator[Path]:
+    """The .part to write for `path`, see `atomic.replacing`; what fails is an ExportError."""
     try:
         check_target(path, like, overwrite)
         with replacing(path) as part:
-            checksums: list[bytes] = []
-            yield from _write_planes(
-                part, path.name, planes, like, dtype, channels, header, checksums
-            )
-            sync_file(part)
-            yield from _verify(part, path.name, like, dtype, channels, checksums)
+            yield part
     except OSError as error:
-        raise ExportError(f"{path.name} cannot be written in {path.absolute().parent}: "
-                          f"{os_reason(error)}.") from error  # fmt: skip
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> ExportError:
+    """The sentence about a file that the system does not let us write."""
+    return ExportError(
+        f"{path.name} cannot be written in {path.absolute().parent}: {os_reason(error)}."
+    )
+
+
+def differs(name: str) -> ExportError:
+    """The sentence about a file that did not read back as it was meant."""
+    return ExportError(
+        f"{name} was not written: it did not read back identical, so check the disk."
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; ExportError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"The folder {folder} cannot be made: {os_reason(error)}; choose another one."
+        ) from error
 
 
 def read_labels(path: Path, like: Stack) -> dict[PlaneIndex, Array]:
@@ -106,8 +172,11 @@ def read_labels(path: Path, like: Stack) -> dict[PlaneIndex, Array]:
     names (a plain TIFF of 30 planes fits 30 slices and 30 time points alike). Gives integer arrays
     (Y, X) as stored, 0 = unlabelled. Raises ExportError or StackError with one sentence.
     """
-    path = Path(path)
-    labels: dict[PlaneIndex, Array] = {}
+    return {index: plane.copy() for index, plane in label_planes(Path(path), like) if plane.any()}
+
+
+def label_planes(path: Path, like: Stack) -> Iterator[tuple[PlaneIndex, Array]]:
+    """As `read_labels`, but one plane after the other, those without a label included."""
     with open_stored(path) as stack:
         if stack.dtype.kind not in "biu":
             raise ExportError(
@@ -123,12 +192,10 @@ def read_labels(path: Path, like: Stack) -> dict[PlaneIndex, Array]:
                     f"{path.name} has negative values, which mean nothing as labels: use 0 for "
                     "unlabelled and 1, 2, 3 … for labels."
                 )
-            if plane.any():
-                labels[index] = plane.copy()
-    return labels
+            yield index, plane
 
 
-def check_target(path: Path, like: Stack, overwrite: bool) -> None:
+def check_target(path: Path, like: Stack | Extent, overwrite: bool) -> None:
     """Raise ExportError where a mask of `like` must not be written to `path`."""
     if path.is_dir():
         raise ExportError(f"{path.name} is a folder: choose a file name inside it.")
@@ -145,7 +212,7 @@ def _write_planes(
     part: Path,
     name: str,
     planes: Iterable[Array],
-    like: Stack,
+    like: Stack | Extent,
     dtype: np.dtype[Any],
     channels: int,
     header: bytes,
@@ -166,7 +233,7 @@ def _write_planes(
                     f"{name} was not written: there are more planes than in the image."
                 )
             pixels = _converted(np.asarray(plane), name, shape, dtype)
-            checksums.append(_checksum(pixels))
+            checksums.append(checksum(pixels))
             for page in pixels if channels else [pixels]:
                 writer.write(
                     page,
@@ -188,17 +255,15 @@ def _write_planes(
 def _verify(
     part: Path,
     name: str,
-    like: Stack,
+    like: Stack | Extent,
     dtype: np.dtype[Any],
     channels: int,
     checksums: Sequence[bytes],
 ) -> Iterator[Progress]:
     """Read the finished file as anyone would, and compare it with what was meant."""
     times, slices, _, height, width = like.shape
-    _forget_cached(part)
-    wrong = ExportError(
-        f"{name} was not written: it did not read back identical, so check the disk."
-    )
+    forget_cached(part)
+    wrong = differs(name)
     try:
         with open_stack(part) as written:
             axes = "".join(a for a in "TZCYX" if (a == "C" and channels) or a in _axes(like))
@@ -212,9 +277,9 @@ def _verify(
             if found != expected:
                 logger.error("export read back as %s instead of %s", found, expected)
                 raise wrong
-            for i, (index, checksum) in enumerate(zip(written.planes(), checksums, strict=True)):
+            for i, (index, meant) in enumerate(zip(written.planes(), checksums, strict=True)):
                 plane = written.plane(*index)
-                if _checksum(plane if channels else plane[0]) != checksum:
+                if checksum(plane if channels else plane[0]) != meant:
                     raise wrong
                 done = len(checksums) + i + 1
                 text = f"Checking plane {i + 1} of {len(checksums)}"
@@ -223,7 +288,7 @@ def _verify(
         raise wrong from error
 
 
-def _axes(like: Stack) -> str:
+def _axes(like: Stack | Extent) -> str:
     """The axes of a mask without channels."""
     return like.axes.replace("C", "")
 
@@ -242,18 +307,19 @@ def _converted(plane: Array, name: str, shape: tuple[int, ...], dtype: np.dtype[
     return np.ascontiguousarray(plane, dtype=dtype)
 
 
-def _checksum(plane: Array) -> bytes:
+def checksum(plane: Array) -> bytes:
+    """16 bytes that change with any pixel of the plane."""
     return hashlib.blake2b(np.ascontiguousarray(plane).data, digest_size=16).digest()
 
 
-def _forget_cached(path: Path) -> None:
+def forget_cached(path: Path) -> None:
     """Drop the system's cached copy, so that reading back tests the disk and not the memory."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _resolution_options(like: Stack) -> dict[str, Any]:
+def _resolution_options(like: Stack | Extent) -> dict[str, Any]:
     """TIFF's own resolution tags, in pixels per centimetre, for readers that ignore OME."""
     if like.pixel_size is None:
         return {}
@@ -263,7 +329,7 @@ def _resolution_options(like: Stack) -> dict[str, Any]:
 
 def _ome_xml(
     name: str,
-    like: Stack,
+    like: Stack | Extent,
     dtype: np.dtype[Any],
     channels: int,
     channel_names: Sequence[str],

@@ -197,6 +197,73 @@ def test_only_what_is_asked_for_is_written_with_the_asked_threshold(folder, caps
     assert not ((strict == 2) & (loose != 2)).any()
 
 
+def test_presets_are_written_and_nothing_else(folder, capsys):
+    words = ("--preset", "imagej-rois,cellpose", "--out", folder / "m", "--json")
+    assert run("predict", "--model", "bundled", *words, folder / "cells.tif") == 0
+    summary = json.loads(capsys.readouterr().out)
+    names = {"imagej-rois": "cells_RoiSet.zip", "cellpose": "cells_cp_masks.tif"}
+    assert summary["images"][0]["written"] == {
+        what: str(folder / "m" / name) for what, name in names.items()
+    }
+    assert {p.name for p in (folder / "m").iterdir()} == set(names.values())
+    words = ("--preset", "spreadsheet", "--write", "objects", "--out", folder / "n")
+    assert run("predict", "--model", "bundled", *words, folder / "cells.tif") == 0
+    assert {p.name for p in (folder / "n").iterdir()} == {"cells_objects.csv", "cells_objects.tif"}
+    both = [folder / "m" / "cells_cp_masks.tif", folder / "n" / "cells_objects.tif"]
+    assert np.array_equal(*map(tifffile.imread, both))
+
+
+def many(folder, count=3):
+    """A folder of small images whose numbers sort as numbers."""
+    images = folder / "many"
+    images.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 50)).astype(np.uint8)
+        tifffile.imwrite(images / f"cell {7 + number} [x].tif", pixels)
+    (images / "notes.txt").write_text("no image")
+    (images / ".hidden.tif").write_text("no image")
+    return images
+
+
+@pytest.mark.parametrize("as_pattern", [False, True])
+def test_folders_and_patterns(folder, capsys, as_pattern):
+    images = many(folder, 4)
+    words = ("--write", "classes", "--json", "--out", images)
+    meant = f"{images}/*.tif" if as_pattern else images
+    for _ in range(2):  # the second time, the masks of the first lie among the images
+        assert run("predict", "--model", "bundled", *words, meant) == 0
+        summary = json.loads(capsys.readouterr().out)
+        assert [Path(one["image"]).name for one in summary["images"]] == [
+            f"cell {n} [x].tif" for n in (7, 8, 9, 10)
+        ]
+    assert len(list(images.glob("*_classes.tif"))) == 4
+
+
+def test_a_bad_image_does_not_stop_the_others_and_resuming_skips_what_is_done(folder, capsys):
+    images = many(folder)
+    bad = images / "cell 8 [x].tif"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:300])
+    words = ("predict", "--model", "bundled", "--write", "classes", "--json", "--out", folder / "m")
+    assert run(*words, images) == 1
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert len(summary["images"]) == 2
+    assert [one["image"] for one in summary["failed"]] == [str(bad)]
+    complaints = [line for line in captured.err.splitlines() if line.startswith("limn: ")]
+    assert len(complaints) == 2 and bad.name in complaints[0]
+    assert complaints[1] == "limn: 1 of 3 images failed."
+    assert len(list((folder / "m").iterdir())) == 2
+
+    bad.write_bytes(good)
+    kept = {p: p.stat().st_mtime_ns for p in (folder / "m").iterdir()}
+    assert run(*words, "--resume", images) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert [one.get("skipped", False) for one in summary["images"]] == [True, False, True]
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert len(list((folder / "m").iterdir())) == 3
+
+
 def test_the_bundled_model_takes_colour(folder):
     rgb = np.random.default_rng(0).integers(0, 255, (60, 70, 3)).astype(np.uint8)
     tifffile.imwrite(folder / "rgb.tif", rgb, photometric="rgb")
@@ -228,6 +295,7 @@ def test_help_shows_an_example(capsys, command):
         ("predict", "--model", "bundled", "x.tif"),
         ("predict", "--model", "bundled", "--out", "m", "--threshold", "2", "x.tif"),
         ("predict", "--model", "bundled", "--out", "m", "--write", "outlines", "x.tif"),
+        ("predict", "--model", "bundled", "--out", "m", "--preset", "photoshop", "x.tif"),
         ("train", "--pair", "a", "b", "--out", "m", "--steps", "0"),
         ("train", "--pair", "a", "b", "--out", "m", "--steps", "3", "--seconds", "3"),
         ("measure", "--objects", "x"),
@@ -260,6 +328,7 @@ def failing_cases(folder: Path, mask: np.ndarray):
     (folder / "cells_classes.tif").write_bytes(image.read_bytes())
     (folder / "bad.safetensors").write_text("no model")
     (folder / "file").write_text("")
+    (folder / "empty").mkdir()
 
     def fit_on(image, labels, out=out, *more):
         return ("train", "--pair", image, labels, "--out", out, "--steps", 1, *more)
@@ -272,7 +341,8 @@ def failing_cases(folder: Path, mask: np.ndarray):
         "no such image": (fit_on(folder / "nope.tif", labels), "nope.tif"),
         "no image": (fit_on(folder / "text.tif", labels), "text.tif"),
         "truncated": (predict(*masks, folder / "short.tif"), "short.tif"),
-        "folder": (predict(*masks, folder), str(folder.name)),
+        "folder without images": (predict(*masks, folder / "empty"), "empty"),
+        "no match": (predict(*masks, folder / "*.nothing"), "*.nothing"),
         "other shape": (fit_on(image, folder / "small.tif"), "small.tif"),
         "one class": (fit_on(image, folder / "one.tif"), "one.tif"),
         "no labels": (fit_on(image, folder / "none.tif"), "none.tif"),

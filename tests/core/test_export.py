@@ -282,7 +282,7 @@ def test_a_disk_that_lies_is_noticed(tmp_path, monkeypatch, damage):
             del data[start:]
         path.write_bytes(data)
 
-    monkeypatch.setattr(unet_core.export, "_forget_cached", spoil)
+    monkeypatch.setattr(unet_core.export, "forget_cached", spoil)
     with pytest.raises(ExportError, match=r"mask\.tif was not written: it did not read back"):
         export(tmp_path / "mask.tif", mask_planes(like), like)
     assert names(tmp_path) == {"raw.tif"}

@@ -6,13 +6,12 @@ import logging
 import sys
 import threading
 import traceback
-from logging.handlers import RotatingFileHandler
 from types import TracebackType
 
 from PySide6.QtCore import QObject, Signal
 
-from app.messages import MessageBar
-from unet_core.places import log_file
+from app.messages import Message, MessageBar
+from app.reports import report
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,18 @@ def install_hook(messages: MessageBar) -> None:
     threading.excepthook = _on_thread_exception
 
 
+def show_crash(messages: MessageBar, trace: str) -> None:
+    """Say that the last session ended by a native crash."""
+    messages.show_message(
+        Message(
+            "Limn ended unexpectedly the last time; every stroke that it called saved is there. "
+            "Copy the report if you want to tell the developers.",
+            "error",
+            report(trace),
+        )
+    )
+
+
 def _on_exception(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
@@ -45,10 +56,10 @@ def _on_exception(
         sys.__excepthook__(kind, error, trace)
         return
     logger.critical("unexpected error", exc_info=(kind, error, trace))
-    details = "".join(traceback.format_exception(kind, error, trace))
+    details = report("".join(traceback.format_exception(kind, error, trace)))
     sentence = (
-        f"Something went wrong in Limn ({kind.__name__}); "
-        "your strokes are saved, and you can go on working."
+        f"Something went wrong in Limn ({kind.__name__}); your strokes are kept, and you can go on "
+        "working. Copy the report if you want to tell the developers."
     )
     for reporter in _reporters:
         try:
@@ -60,21 +71,3 @@ def _on_exception(
 def _on_thread_exception(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
         _on_exception(args.exc_type, args.exc_value, args.exc_traceback)
-
-
-def log_to_file() -> None:
-    """Write warnings and errors to the log file; where that is not possible, to stderr only."""
-    path = log_file()
-    screen = logging.StreamHandler()
-    screen.setFormatter(logging.Formatter("limn: %(message)s"))
-    handlers: list[logging.Handler] = [screen]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(RotatingFileHandler(path, maxBytes=2**20, backupCount=1, encoding="utf-8"))
-    except OSError:
-        pass
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=handlers,
-    )

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.document import Document
 from app.engine import Engine
-from app.jobs import Job, JobError
+from app.jobs import Job, JobError, Steps
 from app.messages import Message, MessageBar, ProgressStrip
-from app.opening import MissingImage, Opened, is_project, opening
+from app.opening import Opened, Refused, is_project, locating, opening
 from app.saver import LoadedProject, Saver
 from app.settings import Settings
+from app.ways_round import WaysRound, free_name
+from app.work import Work, write_work
 from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.places import is_recovery
-from unet_core.project import SUFFIX
-from unet_core.recovery import RecoveredWork, unfinished
+from unet_core.project import SUFFIX, ImageReference
 from unet_core.stack import IMAGE_SUFFIXES, Stack
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is to be opened; `image` is where the project's image is now, if it has moved."""
+
+    path: Path
+    image: Path | None = None
+    read_only: bool = False
 
 
 class Files(QObject):
@@ -31,6 +42,8 @@ class Files(QObject):
     title_changed = Signal(str)
     opened = Signal(object)
     """What the project remembers of the window, a dict; empty for a new image."""
+    located = Signal()
+    """The image of the open project has been found, and takes the place of an empty picture."""
     leaving = Signal()
     """The present image is about to make way for another."""
     finished = Signal()
@@ -55,22 +68,28 @@ class Files(QObject):
         self._messages = messages
         self._strip = strip
         self._job: Job | None = None
-        self._path: Path | None = None  # what the job opens
-        self._waiting: tuple[Path, Path | None] | None = None  # what to open when it has ended
+        self._take: Callable[[Any], None] = self._read  # what to do with the job's result
+        self._waiting: _Request | None = None  # what to open when the job has ended
+        self._later: _Request | None = None  # what to open when the saver has done its work
         self._ready: Opened | None = None  # read, and waiting for training to end or the saver
         self._switching = False  # the saver has been asked
         self._formers: list[Stack] = []
         self._restored = False
         self._closing = False
+        self._missing: Message | None = None  # that the image is not there
+        self._ways_round = WaysRound(self, messages)
+        self._image: ImageReference | None = None  # as the project knows it
         self.project: Path | None = None
         """The project file that is written to now; None before the first stroke."""
+        self.read_only = False
+        """Whether `project` is only looked at: what is changed goes to a copy without a name."""
 
     # --- opening -----------------------------------------------------------------------------
 
     @property
-    def busy(self) -> bool:
-        """Whether something is being opened."""
-        return self._job is not None or self._ready is not None
+    def switching(self) -> bool:
+        """Whether the saver is about to go on with another project."""
+        return self._switching
 
     @Slot()
     def ask_open(self) -> None:
@@ -102,27 +121,51 @@ class Files(QObject):
                 )
             )
 
-    def open(self, path: Path, image: Path | None = None) -> None:
+    def open(self, path: Path, image: Path | None = None, *, read_only: bool = False) -> None:
         """Open an image or a project; image: where the project's image is, if it has moved."""
-        path = tidy(path)
+        request = _Request(tidy(path), image, read_only)
         if self._closing:
             return
         if self._engine.busy == "exporting":
             self._messages.show_error("An export is under way; wait or cancel it, then open.")
             return
-        if is_project(path) and path == self.project:
-            self._messages.show_error(f"{path.name} is open already.")
+        if request.path == self.project and not self.read_only:
+            self._messages.show_error(f"{request.path.name} is open already.")
             return
         if self._ready is not None:  # the former one is just being put in place
             return
+        self._ways_round.take_back()
+        self._later = None
         if self._job is not None:
-            self._waiting = (path, image)
+            self._waiting = request
             self._job.stop()
             return
-        self._path = path
-        self._strip.begin(f"Opening {path.name}…")
-        self._job = Job(partial(opening, path, image), self)
-        self._job.succeeded.connect(self._read)
+        if is_project(request.path) and self._saver.unsaved and not self._saver.problem:
+            self._later = request  # it may be the very one that the saver is about to close
+            return
+        self._begin(
+            f"Opening {request.path.name}…",
+            partial(opening, request.path, request.image, request.read_only),
+            self._read,
+        )
+
+    def run(self, text: str, steps: Callable[[], Steps], take: Callable[[Any], None]) -> None:
+        """Run a job and hand what it answers to `take`; there is one job at a time."""
+        if self._job is not None or self._ready is not None:
+            self._messages.show_error("Something else is being opened; wait or cancel it first.")
+        else:
+            self._begin(text, steps, take)
+
+    def open_next(self, path: Path) -> None:
+        """Open `path` as soon as the job that is under way has ended."""
+        self._waiting = _Request(path)
+
+    def _begin(self, text: str, steps: Callable[[], Steps], take: Callable[[Any], None]) -> None:
+        """Run the one job, and hand what it answers to `take`."""
+        self._take = take
+        self._strip.begin(text)
+        self._job = Job(steps, self)
+        self._job.succeeded.connect(self._succeeded)
         self._job.failed.connect(self._failed)
         self._job.finished.connect(self._job_finished)
         self._job.start()
@@ -130,24 +173,27 @@ class Files(QObject):
     @Slot()
     def cancel(self) -> None:
         """Do not open after all."""
-        self._waiting = None
+        self._waiting = self._later = None
         if self._job is not None:
             self._job.stop()
 
     @Slot(object)
-    def _read(self, result: object) -> None:
-        if self._closing or self._waiting is not None:
-            if isinstance(result, Opened):
-                result.stack.close()
-        elif isinstance(result, MissingImage):
-            self._offer_to_locate(result)
+    def _succeeded(self, result: object) -> None:
+        if not (self._closing or self._waiting is not None):
+            self._take(result)
         elif isinstance(result, Opened):
-            self._ready = result
-            if self._engine.busy == "training":
-                # What it has learnt so far belongs to the former project: let it be kept there.
-                self._engine.stop()
-            else:
-                self._switch()
+            result.stack.close()
+
+    def _read(self, result: Opened | Refused) -> None:
+        if isinstance(result, Refused):
+            self._ways_round.offer(result)
+            return
+        self._ready = result
+        if self._engine.busy == "training":
+            # What it has learnt so far belongs to the former project: let it be kept there.
+            self._engine.stop()
+        else:
+            self._switch()
 
     @Slot(object)
     def _failed(self, error: JobError) -> None:
@@ -164,7 +210,7 @@ class Files(QObject):
         if self._closing:
             self.finished.emit()
         elif waiting is not None:
-            self.open(*waiting)
+            self.open(waiting.path, waiting.image, read_only=waiting.read_only)
 
     @Slot(str)
     def engine_busy(self, busy: str) -> None:
@@ -178,25 +224,76 @@ class Files(QObject):
     def _switch(self) -> None:
         """Everything has been read: leave the former image for the new one."""
         assert self._ready is not None
-        self._switching = True
         self._document.end_stroke()
         self.leaving.emit()
+        if self._saver.problem:
+            self._stay()
+            return
+        if self._saver.unsaved:
+            return  # the last strokes belong to the former project; `written` comes
+        self._switching = True
         if self._ready.project is not None:
             # Strokes made before the answer would go to the wrong project.
             self._window.setEnabled(False)
-            self._saver.open_project(self._ready.project)
+            self._saver.open_project(self._ready.project, read_only=self._ready.read_only)
             return
         self._saver.start_recovery(self._ready.stack, DEFAULT_CLASSES)
-        self._restored = False
-        self.project = None  # the saver will say so too, as soon as it has written what is left
+        self._restored = self.read_only = False
+        self.project = None  # the saver will say so too
         self._show(None)
+
+    @Slot(int)
+    def written(self, left: int) -> None:
+        """So many pieces of work are not on the disk yet."""
+        if self._later is not None and not left:
+            later, self._later = self._later, None
+            self.open(later.path, later.image, read_only=later.read_only)
+        waits = self._ready is not None and not self._switching
+        if waits and not left and self._engine.busy != "training":
+            self._switch()
+
+    @Slot(str)
+    def not_written(self, _sentence: str) -> None:
+        """The last strokes can not be written now."""
+        self.written(0)  # what only waits for the saver goes on, and will be told
+        if self._ready is not None and not self._switching:
+            self._stay()
+
+    def _stay(self) -> None:
+        """Do not leave strokes behind that are not saved, unless the user says so."""
+        ready, self._ready = self._ready, None
+        assert ready is not None
+        ready.stack.close()
+        if self._job is None:
+            self._strip.end()
+        request = _Request(ready.project or ready.stack.path, None, ready.read_only)
+        if ready.project is not None and not ready.missing:
+            request = _Request(ready.project, ready.stack.path, ready.read_only)
+        self._messages.show_message(
+            Message(
+                f"{request.path.name} is not opened, because your last strokes are not saved yet: "
+                f"{self._saver.problem}",
+                actions=(
+                    ("Save as…", self.ask_save_as),
+                    ("Open and lose them", partial(self._open_anyway, request)),
+                ),
+            )
+        )
+
+    def _open_anyway(self, request: _Request) -> None:
+        self._saver.forget()
+        self.open(request.path, request.image, read_only=request.read_only)
 
     @Slot(object)
     def project_opened(self, loaded: LoadedProject) -> None:
         """The saver has opened the project and goes on there."""
         self._restored = is_recovery(loaded.path)
-        self._show(loaded)
-        self._unfreeze()
+        self.project, self.read_only = loaded.path, loaded.read_only
+        self._image = loaded.image
+        try:
+            self._show(loaded)
+        finally:
+            self._unfreeze()
 
     @Slot(str)
     def project_failed(self, sentence: str) -> None:
@@ -227,14 +324,17 @@ class Files(QObject):
             self._document.set_stack(
                 ready.stack, ready.ranges, loaded.annotation, loaded.history, list(loaded.classes)
             )
-            if loaded.image is None or loaded.image.path != ready.stack.path.absolute():
-                self._saver.put_image(ready.stack)  # it was found in another place
+            moved = loaded.image is None or loaded.image.path != ready.stack.path.absolute()
+            if moved and not ready.missing:
+                self._saver.put_image(ready.stack)
         self._engine.set_classes(self._document.classes)
         if self._engine.busy == "idle":
             self._close_formers()
         self._strip.end()
         self._messages.clear_past()
-        if ready.warning:
+        if ready.missing:
+            self._offer_to_locate(ready)
+        elif ready.warning:
             self._messages.show_error(ready.warning)
         if not self._restored:
             self._settings.open_folder = (ready.project or ready.stack.path).absolute().parent
@@ -246,35 +346,98 @@ class Files(QObject):
         while self._formers:
             self._formers.pop().close()
 
-    def _offer_to_locate(self, missing: MissingImage) -> None:
-        name = missing.image.name if missing.image is not None else "its image"
-        place = f" in {missing.image.parent}" if missing.image is not None else ""
-        self._messages.show_message(
-            Message(
-                f"{name} of {missing.project.name} is not{place} any more; show where it is now.",
-                "error",
-                actions=(("Locate…", partial(self._locate, missing)),),
-            )
-        )
+    # --- images that are not where they were --------------------------------------------------
 
-    def _locate(self, missing: MissingImage) -> None:
+    def _offer_to_locate(self, opened: Opened) -> None:
+        self._missing = Message(
+            opened.warning,
+            actions=(
+                ("Look in a folder…", self._ask_image_folder),
+                ("Show the file…", self._ask_image),
+            ),
+        )
+        self._messages.show_message(self._missing)
+
+    def _ask_image_folder(self) -> None:
+        assert self._document.stack is not None
+        name = QFileDialog.getExistingDirectory(
+            self._window,
+            f"In which folder is {self._document.stack.path.name}?",
+            str(self._settings.open_folder or Path.home()),
+        )
+        self._locate_or_ask_again(name)
+
+    def _ask_image(self) -> None:
+        assert self._document.stack is not None
         images = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
         name, _ = QFileDialog.getOpenFileName(
             self._window,
-            f"Where is the image of {missing.project.name}?",
-            str(missing.project.parent),
+            f"Where is {self._document.stack.path.name}?",
+            str(self._settings.open_folder or Path.home()),
             f"Images ({images});;All files (*)",
         )
+        self._locate_or_ask_again(name)
+
+    def _locate_or_ask_again(self, name: str) -> None:
         if name:
-            self.open(missing.project, Path(name))
+            self.locate(Path(name))
+        elif self._missing is not None:
+            self._messages.show_message(self._missing)
+
+    def locate(self, place: Path) -> None:
+        """Show the image of the open project, which is `place` or somewhere in that folder."""
+        stack = self._document.stack
+        if stack is None or self.project is None:
+            return
+        shape = self._document.annotation.shape
+        steps = partial(locating, place, self._image, shape, self.project)
+        self.run(f"Looking for {stack.path.name}…", steps, self._located)
+
+    def _located(self, found: Opened) -> None:
+        """Put the image below the labels, in place of the empty picture."""
+        document, former = self._document, self._document.stack
+        document.end_stroke()
+        if former is not None:
+            self._formers.append(former)
+        model = self._engine.shown_model
+        self._engine.set_stack(found.stack, found.ranges)
+        if model is not None:
+            self._engine.set_model(model)
+        plane = document.plane
+        document.set_stack(
+            found.stack, found.ranges, document.annotation, document.history, document.classes
+        )
+        document.set_plane(*plane)
+        self._engine.set_classes(document.classes)
+        self._saver.put_image(found.stack)
+        if self._missing is not None:
+            self._messages.retract(self._missing)
+        if found.warning:
+            self._messages.show_error(found.warning)
+        if self._engine.busy == "idle":
+            self._close_formers()
+        self._announce_title()
+        self.located.emit()
 
     # --- naming ------------------------------------------------------------------------------
 
     @Slot(object)
     def project_named(self, path: Path | None) -> None:
         """The saver writes to another file now."""
+        was_read_only = self.read_only and path != self.project
         if path is not None and not is_recovery(path):
             self._restored = False
+        if was_read_only:
+            self.read_only = False
+        if was_read_only and self.project is not None and path is not None and is_recovery(path):
+            self._messages.show_message(
+                Message(
+                    f"{self.project.name} is open read-only: what you change is kept in a copy "
+                    "that has no name yet.",
+                    "offer",
+                    actions=(("Save as…", self.ask_save_as),),
+                )
+            )
         self.project = path
         self._announce_title()
 
@@ -286,7 +449,9 @@ class Files(QObject):
     @Slot()
     def save(self) -> None:
         """Give the work a name, if it has none; else all is on the disk already."""
-        if not self.has_name:
+        if self._saver.problem:
+            self._saver.try_again()
+        elif not self.has_name or self.read_only:
             self.ask_save_as()
 
     @Slot()
@@ -294,19 +459,72 @@ class Files(QObject):
         """Ask for a name, and go on under it."""
         if self._document.stack is None:
             return
-        start = self.project if self.has_name else self._document.stack.path.with_suffix(SUFFIX)
+        start = self._document.stack.path.with_suffix(SUFFIX)
+        if self.has_name and self.project is not None:
+            start = free_name(self.project, "copy") if self.read_only else self.project
+        path = self.ask_project("Save the project as", start)
+        if path is not None:
+            self.save_as(path)
+
+    @Slot()
+    def ask_save_copy(self) -> None:
+        """Ask for a name, write a copy there, and go on here."""
+        if self._document.stack is None:
+            return
+        named = self.project if self.has_name else None
+        start = free_name(named or self._document.stack.path.with_suffix(SUFFIX), "copy")
+        path = self.ask_project("Save a copy as", start)
+        if path is not None:
+            self.save_copy(path)
+
+    def ask_project(self, title: str, start: Path) -> Path | None:
+        """Ask for the name of a project to write; None where that is cancelled."""
         name, _ = QFileDialog.getSaveFileName(
-            self._window, "Save the project as", str(start), f"Limn project (*{SUFFIX})"
+            self._window, title, str(start), f"Limn project (*{SUFFIX})"
         )
-        if name:
-            self.save_as(Path(name))
+        return project_path(Path(name)) if name else None
 
     def save_as(self, path: Path) -> None:
         """Save under the name `path`; ".limn" is added where it is missing."""
-        if not is_project(path):
-            path = path.with_name(path.name + SUFFIX)
         self._document.end_stroke()
-        self._saver.save_as(path.absolute())
+        if self._saver.hangs:
+            self._copy_from_memory(project_path(path))
+        else:
+            self._saver.save_as(project_path(path), Work.of(self._document))
+
+    def save_copy(self, path: Path) -> None:
+        """Write a copy to `path`; ".limn" is added where it is missing."""
+        self._document.end_stroke()
+        if self._saver.hangs:
+            self._copy_from_memory(project_path(path))
+        else:
+            self._saver.save_copy(project_path(path), Work.of(self._document))
+
+    def _copy_from_memory(self, path: Path) -> None:
+        """The disk of the project does not answer: whoever asks it for anything waits for it."""
+        work, image = Work.of(self._document), self._saver.image
+
+        def steps() -> Steps:
+            yield
+            write_work(work, path, image).close()
+            return path
+
+        self.run(f"Writing {path.name}…", steps, self._copied)
+
+    def _copied(self, path: Path) -> None:
+        self._messages.show_message(
+            Message(
+                f"{path.name} holds all labels of now. Limn itself still waits for the disk of the "
+                "project; to go on safely, open the copy in a new window.",
+                "offer",
+            )
+        )
+
+    @Slot()
+    def compact(self) -> None:
+        """Give the disk back what the project file does not need."""
+        self._document.end_stroke()
+        self._saver.compact()
 
     def _announce_title(self) -> None:
         stack = self._document.stack
@@ -314,7 +532,7 @@ class Files(QObject):
             title = "Limn"
         elif self.has_name:
             assert self.project is not None
-            title = f"{self.project.name} — Limn"
+            title = f"{self.project.name}{' [read-only]' if self.read_only else ''} — Limn"
         elif self._restored:
             title = f"{stack.path.name} [recovered] — Limn"
         elif self.project is not None:
@@ -323,30 +541,12 @@ class Files(QObject):
             title = f"{stack.path.name} — Limn"
         self.title_changed.emit(title)
 
-    # --- recovering --------------------------------------------------------------------------
-
-    @Slot()
-    def offer_recovered(self) -> None:
-        """Say that unnamed work of an earlier session is there, the newest on top."""
-        for work in reversed(unfinished()[:3]):
-            if work.path == self.project:
-                continue
-            self._messages.show_message(
-                Message(
-                    f"Unsaved work on {work.image_name or 'an image'} from "
-                    f"{when(work.modified)} ({strokes(work)}).",
-                    "offer",
-                    actions=(("Restore", partial(self.open, work.path)),),
-                    close_text="Not now",
-                )
-            )
-
     # --- the end -----------------------------------------------------------------------------
 
     def shutdown(self) -> bool:
         """Open nothing any more. True while a job still runs; then `finished` will come."""
         self._closing = True
-        self._waiting = None
+        self._waiting = self._later = None
         if self._job is None:
             return False
         self._job.stop()
@@ -368,17 +568,6 @@ def tidy(path: Path) -> Path:
         return path.absolute()
 
 
-def when(moment: float) -> str:
-    """Return "today 17:30", "yesterday 09:05" or "2026-03-01 12:00" for a Unix time."""
-    then, now = time.localtime(moment), time.localtime()
-    clock = time.strftime("%H:%M", then)
-    if then[:3] == now[:3]:
-        return f"today {clock}"
-    if then[:3] == time.localtime(time.time() - 86400)[:3]:
-        return f"yesterday {clock}"
-    return time.strftime("%Y-%m-%d %H:%M", then)
-
-
-def strokes(work: RecoveredWork) -> str:
-    """Return "1 stroke" or "8 strokes"."""
-    return "1 stroke" if work.strokes == 1 else f"{work.strokes} strokes"
+def project_path(path: Path) -> Path:
+    """Return `path` absolute, with ".limn" at its end."""
+    return (path if is_project(path) else path.with_name(path.name + SUFFIX)).absolute()

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from PySide6.QtCore import QObject, QThread, Signal
 
+from app import reports
 from app.sentences import known_sentence, sentence
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class JobError:
     sentence: str
     """For the user: what is wrong and what to do."""
     details: str
-    """The traceback, for a report; empty where the sentence says it all."""
+    """A report for the developers; empty where the sentence says it all."""
 
 
 class Job(QThread):
@@ -67,7 +68,7 @@ class Job(QThread):
                 self.failed.emit(JobError(known, ""))
             else:
                 logger.exception("a job failed")
-                self.failed.emit(JobError(sentence(error), traceback.format_exc()))
+                self.failed.emit(JobError(sentence(error), reports.report(traceback.format_exc())))
 
     def stop(self) -> None:
         """Ask the job to end after the present step; returns at once."""

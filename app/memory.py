@@ -55,7 +55,10 @@ class Memory(QObject):
     def write_view(self) -> None:
         """Keep in the project file where the user is, if there is a file."""
         self._timer.stop()
-        if self._files.project is None or self._files.busy:
+        if self._files.switching or self._saver.problem:
+            self._timer.start()  # it would go to another project, or wait behind unsaved strokes
+            return
+        if self._files.project is None:
             return
         now = {
             "plane": list(self._document.plane),

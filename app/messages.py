@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
-from PySide6.QtGui import QAccessible, QAccessibleEvent, QGuiApplication
+from PySide6.QtGui import QAccessible, QAccessibleEvent, QGuiApplication, QImage, QPixmap
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -23,6 +23,8 @@ from PySide6.QtWidgets import (
 from app import assets
 
 _MOST = 5
+_PICTURE = 72
+"""Side of the square that a message's picture is fitted into, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,15 @@ class Message:
 
     kind: "error", "offer", or "done" for what has succeeded. details: for a report; may be copied.
     actions: (button text, what to do); pressing one also closes the message. close_text: what the
-    closing button says.
+    closing button says. picture: stands in the place of the icon.
     """
 
     sentence: str
     kind: str = "error"
-    details: str = ""
+    details: str = field(default="", compare=False)
     actions: tuple[tuple[str, Callable[[], object]], ...] = field(default=(), compare=False)
     close_text: str = ""
+    picture: QImage | None = field(default=None, compare=False, repr=False)
 
 
 class MessageBar(QFrame):
@@ -113,10 +116,16 @@ class MessageBar(QFrame):
         """Say what went wrong, in one sentence."""
         self.show_message(Message(sentence, "error", details))
 
-    def show_message(self, message: Message) -> None:
-        """Show `message` on top of others; the same message again is not shown twice."""
+    def show_message(self, message: Message, *, behind_errors: bool = False) -> None:
+        """Show `message` on top of others; the same message again is not shown twice.
+
+        behind_errors: unless an error is on show; then it waits until that is closed.
+        """
         self._messages = [other for other in self._messages if other != message]
-        self._messages.append(message)
+        place = len(self._messages)
+        while behind_errors and place and self._messages[place - 1].kind == "error":
+            place -= 1
+        self._messages.insert(place, message)
         del self._messages[:-_MOST]
         self._refresh()
 
@@ -143,6 +152,7 @@ class MessageBar(QFrame):
             widget = item.widget()
             if widget is not None:
                 widget.hide()
+                widget.setObjectName("")  # the name goes to the next message's button
                 widget.deleteLater()
         self._details_button.setChecked(False)
         message = self.message
@@ -180,6 +190,7 @@ class MessageBar(QFrame):
         if layout is None:
             return
         layout.invalidate()
+        layout.activate()  # the lines within it remember how high the former message was
         needed = layout.sizeHint().height()
         if layout.hasHeightForWidth():  # the sentence wraps
             needed = layout.heightForWidth(width)
@@ -202,6 +213,9 @@ class MessageBar(QFrame):
             self._draw_icon(message)
 
     def _draw_icon(self, message: Message) -> None:
+        if message.picture is not None:
+            self._icon.setPixmap(fitted(message.picture, _PICTURE, self.devicePixelRatioF()))
+            return
         color = self._sentence.palette().windowText().color()
         name = "error" if message.kind == "error" else "offer"
         self._icon.setPixmap(assets.pixmap(name, color, 20, 2))
@@ -245,6 +259,18 @@ def _button(text: str, name: str) -> QPushButton:
     button.setObjectName(name)
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
+
+
+def fitted(image: QImage, side: int, ratio: float) -> QPixmap:
+    """Return `image` as large as fits into a square, on a screen of this device pixel ratio."""
+    scaled = image.scaled(
+        round(side * ratio),
+        round(side * ratio),
+        Qt.AspectRatioMode.KeepAspectRatio,
+        Qt.TransformationMode.SmoothTransformation,
+    )
+    scaled.setDevicePixelRatio(ratio)
+    return QPixmap.fromImage(scaled)
 
 
 class ProgressStrip(QFrame):

@@ -1,5 +1,7 @@
 """Saver: in order, off the GUI thread, to the recovery folder until there is a name."""
 
+import os
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -10,12 +12,14 @@ from PySide6.QtCore import QCoreApplication
 
 from app import saver as saver_module
 from app.saver import Saver
+from app.work import Work
 from tests.patience import PATIENCE
 from tests.synthetic import write_imagej
-from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo, Edit
+from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo, Edit, History
 from unet_core.model import Model
 from unet_core.places import recovery_dir
 from unet_core.project import Project, ProjectError
+from unet_core.recovery import unfinished
 from unet_core.stack import PlaneIndex, open_stack
 
 PLANE = PlaneIndex(0, 0)
@@ -49,7 +53,7 @@ def saved(qtbot, saver):
     """Until all that the block hands in has been written."""
     with qtbot.waitSignal(saver.saved):
         yield
-    qtbot.waitUntil(lambda: saver._count == 0)
+    qtbot.waitUntil(lambda: saver.unsaved == 0)
 
 
 def test_saved_is_not_said_of_a_stroke_made_in_the_meantime(qtbot, saver, stack):
@@ -57,7 +61,7 @@ def test_saved_is_not_said_of_a_stroke_made_in_the_meantime(qtbot, saver, stack)
     saver.saved.connect(lambda: said.append(True))
     saver.pending.connect(pending.append)
     saver.start_recovery(stack, DEFAULT_CLASSES)
-    while saver._count:
+    while saver.unsaved:
         time.sleep(0.01)
     # The thread is done, but the window has not heard of it yet.
     begun, goes_on = threading.Event(), threading.Event()
@@ -148,7 +152,8 @@ def test_nothing_is_written_in_the_gui_thread(qtbot, saver, stack, monkeypatch):
 
 def test_a_stroke_that_cannot_be_written_is_tried_again(qtbot, saver, stack, monkeypatch):
     """A full disk: one sentence, nothing is called saved, and all is there once there is room."""
-    monkeypatch.setattr(saver_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(saver_module, "FIRST_RETRY_SECONDS", 0.05)
+    saver._delay = 0.05
     annotation = Annotation((1, 1, 64, 80))
     record, full = Project.record, threading.Event()
     full.set()
@@ -162,8 +167,8 @@ def test_a_stroke_that_cannot_be_written_is_tried_again(qtbot, saver, stack, mon
     with saved(qtbot, saver):
         saver.start_recovery(stack, DEFAULT_CLASSES)
     sentences = []
-    saver.failed.connect(sentences.append)
-    with qtbot.waitSignal(saver.failed), qtbot.waitSignal(saver.named):
+    saver.stuck.connect(sentences.append)
+    with qtbot.waitSignal(saver.stuck), qtbot.waitSignal(saver.named):
         saver.record(paint(annotation, 10, 10))
         saver.record(paint(annotation, 30, 30))
     with qtbot.assertNotEmitted(saver.saved, wait=200):
@@ -195,3 +200,285 @@ def test_what_cannot_be_opened_leaves_the_former_project_open(qtbot, saver, stac
     (path,) = recovery_dir().glob("*.limn")
     again, _ = reopened(path)
     assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+
+
+class BadDisk:
+    """Lets writing to projects in one folder fail, as long as it is `full`."""
+
+    def __init__(self, monkeypatch, folder):
+        self.full = False
+        self.folder = folder
+        self.tries = 0
+        for name in ("record", "record_undo", "record_redo", "set_classes", "add_model"):
+            monkeypatch.setattr(Project, name, self._failing(getattr(Project, name)))
+
+    def _failing(self, method):
+        def called(project, *arguments):
+            if self.full and project.path.is_relative_to(self.folder):
+                self.tries += 1
+                raise ProjectError("The disk is full; make room.")
+            return method(project, *arguments)
+
+        return called
+
+
+@pytest.fixture
+def named(qtbot, saver, stack, tmp_path):
+    """A project with one stroke, in a folder of its own."""
+    path = tmp_path / "own" / "p.limn"
+    path.parent.mkdir()
+    annotation = Annotation((1, 1, 64, 80))
+    with saved(qtbot, saver):
+        saver.start_recovery(stack, DEFAULT_CLASSES)
+        saver.record(paint(annotation, 10, 10))
+        saver.save_as(path)
+    return path, annotation
+
+
+def test_save_as_overtakes_what_can_not_be_written(qtbot, saver, named, tmp_path, monkeypatch):
+    path, annotation = named
+    before = path.read_bytes()
+    disk = BadDisk(monkeypatch, path.parent)
+    disk.full = True
+    calls = []
+    saver.saved.connect(lambda: calls.append("saved"))
+    with qtbot.waitSignal(saver.stuck):
+        saver.record(paint(annotation, 30, 30))
+        saver.record(paint(annotation, 50, 50, 1))
+        saver.record_undo()
+    assert saver.problem and not calls
+    elsewhere = tmp_path / "elsewhere.limn"
+    with saved(qtbot, saver):
+        saver.save_as(elsewhere)
+    assert not saver.problem
+    with saved(qtbot, saver):
+        saver.record(paint(Annotation((1, 1, 64, 80)), 60, 60))
+    assert path.read_bytes() == before, "the former file is as it was"
+    again, history = reopened(path)  # and free for others
+    assert len(history) == 1
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    again, history = reopened(elsewhere)
+    assert len(history) == 3 and not history.can_redo
+    assert again.read(PLANE)[60, 60] == 2
+
+
+def test_a_copy_holds_what_the_project_can_not_take(qtbot, saver, named, tmp_path, monkeypatch):
+    path, annotation = named
+    disk = BadDisk(monkeypatch, path.parent)
+    disk.full = True
+    with qtbot.waitSignal(saver.stuck):
+        saver.record(paint(annotation, 30, 30))
+    with qtbot.waitSignal(saver.said):
+        saver.save_copy(tmp_path / "copy.limn")
+    again, history = reopened(tmp_path / "copy.limn")
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE)) and len(history) == 2
+    assert saver.problem  # the project itself still waits
+    with saved(qtbot, saver):
+        disk.full = False
+        saver.try_again()
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    again, _ = reopened(path)
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+
+
+def test_a_file_that_can_not_be_read_any_more_is_made_anew(
+    qtbot, saver, named, tmp_path, monkeypatch
+):
+    """The drive is gone: what the window holds in memory becomes the new file."""
+    path, annotation = named
+    disk = BadDisk(monkeypatch, path.parent)
+    copied, elsewhere = Project._write_copy, tmp_path / "elsewhere.limn"
+
+    def gone(project, target):
+        if project.path.is_relative_to(path.parent):
+            raise ProjectError("The drive is gone.")
+        copied(project, target)
+
+    monkeypatch.setattr(Project, "_write_copy", gone)
+    history = History([paint(Annotation((1, 1, 64, 80)), 10, 10)])
+    disk.full = True
+    with qtbot.waitSignal(saver.stuck):
+        for place in (30, 50):
+            edit = paint(annotation, place, place)
+            history.push(edit)
+            saver.record(edit)
+        annotation.apply(history.undo())
+        saver.record_undo()
+    with qtbot.waitSignal(saver.said) as said, saved(qtbot, saver):
+        saver.save_as(elsewhere, Work(annotation.snapshot(), history.copy(), DEFAULT_CLASSES))
+    assert "could not be read" in said.args[0]
+    with saved(qtbot, saver):
+        annotation.apply(history.redo())
+        saver.record_redo()
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    again, stored = reopened(elsewhere)
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+    assert len(stored) == 3
+    while stored.can_undo:
+        again.apply(stored.undo())
+    assert not again.read(PLANE).any()
+    with Project.open(elsewhere) as project:
+        assert project.image is not None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cells.tif", "elsewhere.limn", "own"]
+
+
+def test_what_is_left_at_the_end_goes_to_the_recovery_folder(qtbot, saver, named, monkeypatch):
+    path, annotation = named
+    BadDisk(monkeypatch, path.parent).full = True
+    with qtbot.waitSignal(saver.stuck):
+        saver.record(paint(annotation, 30, 30))
+        saver.record(paint(annotation, 50, 50, 1))
+    with qtbot.waitSignal(saver.finished):
+        saver.shutdown()
+    (work,) = unfinished()
+    assert work.image_name == "cells.tif" and work.strokes == 3
+    again, _ = reopened(work.path)
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+    _, history = reopened(path)
+    assert len(history) == 1
+
+
+def test_strokes_do_not_wait_for_a_model_that_has_no_room(qtbot, saver, named, monkeypatch):
+    path, annotation = named
+    add_model = Project.add_model
+
+    def refuse(project, weights, provenance):
+        raise ProjectError("The disk is full; make room.")
+
+    monkeypatch.setattr(Project, "add_model", refuse)
+    with qtbot.waitSignal(saver.stuck):
+        saver.put_model(Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0))
+    saver.record(paint(annotation, 30, 30))
+    qtbot.waitUntil(lambda: saver.unsaved == 1)  # the model
+    saver.record_undo()
+    qtbot.waitUntil(lambda: saver.unsaved == 1)
+    assert saver.problem
+    monkeypatch.setattr(Project, "add_model", add_model)
+    with saved(qtbot, saver):
+        saver.try_again()
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    with Project.open(path) as project:
+        assert len(project.models()) == len(project.training_runs()) == 1
+        assert project.edit_count() == 2
+
+
+def test_new_classes_are_not_lost_on_a_full_disk(qtbot, saver, named, monkeypatch):
+    path, _ = named
+    disk = BadDisk(monkeypatch, path.parent)
+    disk.full = True
+    classes = (*DEFAULT_CLASSES, ClassInfo("debris", "#009e73"))
+    with qtbot.waitSignal(saver.stuck):
+        saver.put_classes(classes)
+    assert saver.unsaved
+    with saved(qtbot, saver):
+        disk.full = False
+        saver.try_again()
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    with Project.open(path) as project:
+        assert project.classes == classes
+
+
+def test_tries_become_rarer(qtbot, saver, named, monkeypatch):
+    path, annotation = named
+    monkeypatch.setattr(saver_module, "LAST_RETRY_SECONDS", 0.4)
+    saver._delay = 0.01
+    disk = BadDisk(monkeypatch, path.parent)
+    disk.full = True
+    saver.record(paint(annotation, 30, 30))
+    qtbot.waitUntil(lambda: disk.tries >= 7)
+    assert saver._delay == 0.4
+    with saved(qtbot, saver):
+        disk.full = False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps open files where they are")
+def test_a_deleted_project_is_not_called_saved(qtbot, saver, named, tmp_path):
+    """SQLite would go on writing to a file that nobody can find."""
+    path, annotation = named
+    path.unlink()
+    with qtbot.waitSignal(saver.stuck) as stuck:
+        saver.record(paint(annotation, 30, 30))
+    assert "not there any more" in stuck.args[0]
+    with saved(qtbot, saver):
+        saver.save_as(tmp_path / "again.limn")
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    again, _ = reopened(tmp_path / "again.limn")
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+
+
+def test_the_recovery_folder_may_be_full_too(qtbot, saver, stack, tmp_path, monkeypatch):
+    annotation = Annotation((1, 1, 64, 80))
+    recovery_dir().parent.mkdir(parents=True, exist_ok=True)
+    recovery_dir().write_text("a file in the folder's place")
+    with saved(qtbot, saver):
+        saver.start_recovery(stack, DEFAULT_CLASSES)
+    with qtbot.waitSignal(saver.stuck):
+        saver.record(paint(annotation, 30, 30))
+    with saved(qtbot, saver):
+        saver.save_as(tmp_path / "named.limn")
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    again, _ = reopened(tmp_path / "named.limn")
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+    recovery_dir().unlink()
+
+
+def test_a_real_full_disk(qtbot, saver, named, tmp_path):
+    """The system itself refuses to let the file grow; Save As to a smaller need is not hindered."""
+    resource = pytest.importorskip("resource")
+    path, annotation = named
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = path.read_bytes()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    noise = np.random.default_rng(0).integers(1, 3, (64, 80), np.uint8)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, former[1]))
+        with qtbot.waitSignal(saver.stuck) as stuck:
+            saver.record(annotation.write(PLANE, noise))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    assert "p.limn" in stuck.args[0]
+    with saved(qtbot, saver):
+        saver.try_again()
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    again, _ = reopened(path)
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE)) and before
+
+
+def test_forgetting_lets_go_of_what_can_not_be_written(qtbot, saver, named, monkeypatch):
+    path, annotation = named
+    BadDisk(monkeypatch, path.parent).full = True
+    with qtbot.waitSignal(saver.stuck):
+        saver.record(paint(annotation, 30, 30))
+    saver.forget()
+    qtbot.waitUntil(lambda: saver.unsaved == 0)
+    assert not saver.problem
+    with qtbot.waitSignal(saver.opened) as opened:
+        saver.open_project(path)
+    assert len(opened.args[0].history) == 1
+
+
+def test_read_only_goes_on_in_a_copy(qtbot, saver, named, stack, tmp_path):
+    path, annotation = named
+    with saved(qtbot, saver):
+        saver.start_recovery(stack, DEFAULT_CLASSES)
+    before = path.read_bytes()
+    with qtbot.waitSignal(saver.opened) as opened:
+        saver.open_project(path, read_only=True)
+    assert opened.args[0].read_only
+    with saved(qtbot, saver):
+        saver.put_classes(DEFAULT_CLASSES)  # as they are
+        saver.put_setting("plane", [0, 0])
+    assert unfinished() == []
+    with qtbot.waitSignal(saver.named) as name, saved(qtbot, saver):
+        saver.record(paint(annotation, 30, 30))
+    assert name.args[0].parent == recovery_dir()
+    assert path.read_bytes() == before

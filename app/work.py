@@ -1,0 +1,116 @@
+"""The work as the window holds it in memory, and how it becomes a project file without the old one.
+
+The usual way to another file is a copy of the project file, with its whole history and its models.
+This here is for when that file can not be read any more: its disk has gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.document import Document
+from unet_core.annotation import Annotation, AnnotationError, ClassInfo, Edit, History
+from unet_core.edits import TileArray, TileChange, TileKey
+from unet_core.project import ImageReference, Project
+
+STEPS_KEPT = 100
+"""So many steps of undo, and of redo, are written one by one; what was before them is one step."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Labels, undo steps and classes at one moment; nothing of it changes any more."""
+
+    annotation: Annotation
+    history: History
+    classes: tuple[ClassInfo, ...]
+
+    @classmethod
+    def of(cls, document: Document) -> Work:
+        """What `document` holds now; between strokes. Costs no copying of labels."""
+        return cls(document.annotation.snapshot(), document.history.copy(), tuple(document.classes))
+
+
+def write_work(work: Work, path: Path, image: ImageReference | None) -> Project:
+    """Make a project file of `work` at `path`, replacing a project there, and open it.
+
+    Raises ProjectError as `Project` does; then `path` is as it was.
+    """
+    fresh = beside(path)
+    project = Project.create(fresh, work.annotation.shape, image=image, classes=work.classes)
+    _fill(project, work)
+    rename(project, path)
+    return project
+
+
+def beside(path: Path) -> Path:
+    """A name for what will replace `path`, in the same folder and so on the same disk."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)  # left over from a crash
+    return fresh
+
+
+def rename(project: Project, path: Path) -> None:
+    """Give a project that was just made `beside` `path` that name, replacing a project there."""
+    fresh = project.path
+    try:
+        project.save_as(path)
+    except BaseException:
+        project.close()
+        raise
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _fill(project: Project, work: Work) -> None:
+    try:
+        history = work.history.copy()
+        tiles = _tiles(work.annotation)
+        steps = _go_back(history, tiles)
+        changes = [TileChange(key, None, tile) for key, tile in tiles.items() if tile is not None]
+        if changes:
+            project.record(Edit("earlier work", tuple(changes)))
+        # The first `steps` of them lead to the present, the others are what redo brings back.
+        ahead = 0
+        for number in range(steps + STEPS_KEPT):
+            edit = _next(history)
+            if edit is None:
+                break
+            project.record(edit)
+            ahead += number >= steps
+        for _ in range(ahead):
+            project.record_undo()
+    except BaseException:
+        project.close()
+        project.path.unlink(missing_ok=True)
+        raise
+
+
+def _tiles(annotation: Annotation) -> dict[TileKey, TileArray | None]:
+    return {
+        TileKey(*plane, *place): tile
+        for plane in annotation.labelled_planes()
+        for place, tile in annotation.tiles(plane).items()
+    }
+
+
+def _go_back(history: History, tiles: dict[TileKey, TileArray | None]) -> int:
+    """Undo in `tiles` as many steps as are kept and sound; answers how many those are."""
+    for done in range(STEPS_KEPT):
+        try:
+            edit = history.undo()
+        except AnnotationError:  # its bytes are damaged: what comes before it is out of reach
+            return done
+        if edit is None:
+            return done
+        for change in edit.changes:
+            tiles[change.key] = change.after
+    return STEPS_KEPT
+
+
+def _next(history: History) -> Edit | None:
+    try:
+        return history.redo()
+    except AnnotationError:
+        return None

@@ -35,9 +35,16 @@ not this close to the edge of the window, where the network sees too little."""
 
 PRIOR_PENALTY = 0.01
 """Penalty of the prior's coefficient and of the bias, as a share of the features'."""
-PRIOR_STROKES = 2.0
-"""What the prior says of the pixels around the strokes weighs as much as so many strokes. They are
-often painted where it is wrong, and the first few say little about where it is right."""
+SURE = 0.9
+"""What the prior says of the pixels around the strokes counts where it is at least so sure, in
+terms of the difference of the probabilities of cell and background. Of what it has never seen the
+like it is unsure."""
+PRIOR_STROKES = 0.5
+"""What it says there weighs as much as so many strokes…"""
+PRIOR_CORRECTED = 16.0
+"""…and so many more, times the square of the error that heads make on strokes left out. Strokes
+that are painted where the prior is wrong differ from one another: such heads err, and where nobody
+painted the prior knows better. Where the prior is of no use, strokes tell of one another."""
 MOST_LOST = 0.02
 """Share of the painted pixels of a class that allowing for uncommon classes may cost."""
 UNPAINTED = 5.0
@@ -98,7 +105,7 @@ def penalty_of(network: UNet) -> Tensor:
 
 @torch.no_grad()
 def fit_head(
-    network: UNet, features: Tensor, classes: Tensor, around: Tensor, strokes: int
+    network: UNet, features: Tensor, classes: Tensor, around: Tensor, around_weight: float
 ) -> tuple[Tensor, Tensor]:
     """Weights `(K, F)` and biases `(K,)` for `network.head`, fitted to labelled pixels.
 
@@ -115,8 +122,9 @@ def fit_head(
     around
         `(m, F)`: of pixels around the labelled ones, for which the prior speaks: background or
         not. How the foreground is divided into classes, it does not know.
-    strokes
-        How many strokes the labelled pixels are of: the more, the less the prior weighs.
+    around_weight
+        How much the pixels around weigh together if the prior is sure everywhere. The labelled ones
+        weigh 1.
 
     """
     assert network.head.bias is not None
@@ -131,6 +139,9 @@ def fit_head(
     )
     prior = torch.cat((weight[1:].mean(dim=0) - weight[0], (bias[1:].mean() - bias[0])[None]))
     believed = torch.tanh((around @ prior[:-1] + prior[-1]) / 2)  # 2 P(foreground) - 1
+    each = around_weight / max(1, len(around))
+    sure = believed.abs() > SURE
+    around, believed = around[sure], believed[sure]
     weights = equal_weights(classes)
     all_features = torch.cat((features, around))
     fitted, fitted_bias = weight.clone(), bias.clone()
@@ -144,7 +155,7 @@ def fit_head(
         own, own_bias = solve(
             all_features,
             torch.cat((2 * (classes == index).float() - 1, wanted))[:, None],
-            torch.cat((weights, PRIOR_STROKES / strokes * known / max(1, len(around)))),
+            torch.cat((weights, each * known)),
             prior,
             penalty,
         )
@@ -196,9 +207,12 @@ def _right(logits: Tensor, classes: Tensor) -> Tensor:
 
 FOLDS = 4
 """Parts in which the strokes are left out in turn to see how well a head does without them."""
-MEAN_PREFERRED = 0.9
+UNKNOWN_ERROR = 0.5
+"""What is taken for a head's mean squared error where none can be left out."""
+MEAN_PREFERRED = 0.95
 """A single channel is looked at instead of the mean of all where it leaves less than this share
-of the error."""
+of the error. Whole masks follow edges that nobody can place to the pixel: of what is left, much is
+alike in every channel."""
 MEAN = -1
 """In place of a channel's number: the mean of all."""
 
@@ -212,9 +226,10 @@ def looking_at(model: Model, channel: int) -> Model:
 
 @torch.no_grad()
 def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -> float:
-    """Mean squared error of heads on strokes that they were not fitted to.
+    """Mean squared error of heads on strokes that they were not fitted to, every class alike.
 
-    `features` are `(n, F)` for each stroke, `classes` the index of each stroke's class.
+    `features` are `(n, F)` for each stroke, `classes` the index of each stroke's class. Targets are
+    1 and -1. `UNKNOWN_ERROR` where there are too few strokes to leave any out.
     """
     count = max(classes) + 1
     nothing = features[0].new_zeros(network.feature_count + 1)
@@ -222,7 +237,7 @@ def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -
     for value in set(classes):  # each fold leaves out strokes of every class
         own = np.flatnonzero(np.array(classes) == value)
         fold[own] = np.arange(len(own)) % FOLDS
-    total = 0.0
+    errors = []
     for left_out in range(FOLDS):
         parts = [np.flatnonzero(part).tolist() for part in (fold != left_out, fold == left_out)]
         if len({classes[i] for i in parts[0]}) < 2 or not parts[1]:
@@ -238,8 +253,8 @@ def _error_left_out(network: UNet, features: list[Tensor], classes: list[int]) -
         weight, bias = solve(joined[0][0], targets, weights, nothing, penalty_of(network))
         wanted, shares = one_against_rest(joined[1][1].to(features[0].device), count)
         error = (joined[1][0] @ weight.T + bias - wanted).square().mean(dim=1)
-        total += float((error * shares).sum())
-    return total
+        errors.append(float((error * shares).sum()))
+    return float(np.mean(errors)) if errors else UNKNOWN_ERROR
 
 
 @torch.no_grad()
@@ -337,15 +352,15 @@ class InstantHead:
         for _ in self.prepare(data, channel, newest):
             pass
         wanted = _by_key(_fitted_to(data, newest))
-        features = torch.cat([self._known[key].under for key in wanted])
-        classes = torch.cat(
-            [
-                torch.full((len(self._known[key].under),), stroke.value - 1)
-                for key, stroke in wanted.items()
-            ]
-        ).to(self._device)
+        under = [self._known[key].under for key in wanted]
+        values = [stroke.value - 1 for stroke in wanted.values()]
+        features = torch.cat(under)
+        classes = torch.tensor(values).repeat_interleave(torch.tensor([len(u) for u in under]))
+        classes = classes.to(self._device)
         around = torch.cat([self._known[key].around for key in wanted])
-        weight, bias = fit_head(network, features, classes, around, len(wanted))
+        error = _error_left_out(network, under, values)
+        around_weight = (PRIOR_STROKES + PRIOR_CORRECTED * error**2) / len(wanted)
+        weight, bias = fit_head(network, features, classes, around, around_weight)
         guessed = share_shift(around @ weight.T + bias, features @ weight.T + bias, classes)
         # Where nearly all is labelled, as in whole masks, the labels tell how common classes are.
         counted, labelled = _counted_shift(data, len(weight))

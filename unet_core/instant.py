@@ -10,7 +10,7 @@ from unet_core.annotation import ClassInfo
 from unet_core.head import MEAN, InstantHead, looking_at
 from unet_core.model import Model
 from unet_core.patches import Stroke, TrainingSet
-from unet_core.training import app_version
+from unet_core.version import app_version
 
 MOST_NEWEST = 16
 """The newest strokes of a class that an answer takes in whatever others there are, at most."""

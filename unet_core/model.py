@@ -185,9 +185,10 @@ class Model:
             length = int.from_bytes(content[:8], "little")
             header = json.loads(content[8 : 8 + length])
             weights = safetensors.torch.load(content)
-        except (SafetensorError, ValueError) as error:
+            metadata = dict(header.get("__metadata__", {}))
+        except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"The model in {name} is damaged.") from error
-        return cls._from_parts(weights, header.get("__metadata__", {}), name)
+        return cls._from_parts(weights, metadata, name)
 
     @classmethod
     def _from_parts(cls, weights: dict[str, Tensor], metadata: dict[str, str], name: str) -> Model:
@@ -204,7 +205,8 @@ class Model:
             provenance = dict(recipe.get("provenance", {}))
             shift = tuple(float(v) for v in recipe.get("share_shift", ()))
             int(provenance.get("steps", 0))  # training counts on from there
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError,
+                RecursionError) as error:  # fmt: skip
             raise ModelError(
                 f"{name} is no model of Limn: its recipe is missing or damaged."
             ) from error

@@ -61,6 +61,18 @@ def interior_target(objects: NDArray[np.integer]) -> NDArray[np.float32]:
     return result
 
 
+def known_interior(objects: NDArray[np.integer]) -> NDArray[np.float32]:
+    """What object labels tell of the interior: `(Y, X)` float32, 1 + `interior_target`, else 0.
+
+    `objects` is `(Y, X)`: 0 unlabelled, 1 background, 2… one number a cell. A cell with an
+    unlabelled pixel beside it may go on there: nothing is known of its interior.
+    """
+    cells = np.where(objects > 1, objects, 0)
+    cut = np.unique(cells[maximum_filter(objects == 0, 3)])
+    known = (objects > 0) & ((cells == 0) | ~np.isin(cells, cut))
+    return np.where(known, 1 + interior_target(cells), np.float32(0))
+
+
 def label_plane(classes: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Connected objects of a plane: `(Y, X)` int32, 0 background, 1… objects.
 

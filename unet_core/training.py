@@ -8,7 +8,6 @@ import time
 from collections.abc import Generator
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from unet_core.networks import Network, place
 from unet_core.patches import Augmentation, Batch, TrainingSet, draw_batch
 from unet_core.steps import result_of
 from unet_core.validation import Judge, Score, Verdict, verdict_of
+from unet_core.version import app_version
 
 UNJUDGED = 0.5
 """Share of the way from the starting weights to the learned ones that is gone where nothing tells
@@ -132,6 +132,19 @@ def _background_and_foreground(logits: Tensor) -> tuple[Tensor, Tensor]:
     return logarithms[:, 0], logarithms[:, 1:].logsumexp(dim=1)
 
 
+def interior_loss(interior: Tensor, kept: Tensor | None, told: Tensor | None) -> Tensor:
+    """Cross-entropy of the interior's logit to what is told of it, elsewhere to what it was.
+
+    All are `(N, 1, Y, X)`: `kept` the interior 0…1 of the starting network, None where nothing is
+    to be kept, and `told` as `Region.interior`, None where nothing is told.
+    """
+    told = torch.zeros_like(interior) if told is None else told
+    target, counts = (told - 1).clamp_min(0), (told > 0).float()
+    if kept is not None:
+        target, counts = torch.where(told > 0, target, kept), torch.ones_like(counts)
+    return functional.binary_cross_entropy_with_logits(interior, target, weight=counts)
+
+
 class Average:
     """Polynomial-decay average of a network's weights (Shamir & Zhang, ICML 2013, section 4).
 
@@ -207,9 +220,7 @@ class Trainer:
         # (logit adjustment: Menon et al., ICLR 2021, section 3).
         equal = logits.float() - self.shift[:, None, None]
         of_strokes = masked_loss(equal, labels, balanced=True, emphasis=emphasis)
-        loss = of_strokes
-        if self._anchor is not None:
-            loss = loss + self.recipe.anchor * self._held(images, labels, logits, interior)
+        loss = of_strokes + self._held(images, labels, logits, interior, batch.interior)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -218,22 +229,33 @@ class Trainer:
         return of_strokes.item()
 
     def _held(
-        self, images: Tensor, labels: Tensor, logits: Tensor, interior: Tensor | None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        logits: Tensor,
+        interior: Tensor | None,
+        true_interior: Tensor | None,
     ) -> Tensor:
-        """How far the network has gone from what it believed at the start."""
-        assert self._anchor is not None
-        with (
-            torch.no_grad(),
-            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
-        ):
-            believed, believed_interior = self._anchor.forward_all(images)
-        loss = anchor_loss(logits.float(), believed.float(), labels)
-        if interior is not None and believed_interior is not None:
-            # Strokes say nothing about how touching cells part: that is kept everywhere.
-            loss = loss + functional.binary_cross_entropy_with_logits(
-                interior.float(), believed_interior.float().sigmoid()
-            )
-        return loss
+        """How far the network has gone from what it believed at the start, and from the truth.
+
+        Strokes say nothing about how touching cells part: that is kept as it was. Where cells are
+        labelled one by one, `true_interior` `(N, Y, X)` says it, see `Region.interior`.
+        """
+        loss = logits.new_zeros(())
+        kept = None
+        if self._anchor is not None:
+            with (
+                torch.no_grad(),
+                torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
+            ):
+                believed, believed_interior = self._anchor.forward_all(images)
+            loss = loss + anchor_loss(logits.float(), believed.float(), labels)
+            if believed_interior is not None:
+                kept = believed_interior.float().sigmoid()
+        if interior is not None:
+            told = None if true_interior is None else true_interior.to(self.device)[:, None]
+            loss = loss + interior_loss(interior.float(), kept, told)
+        return self.recipe.anchor * loss
 
 
 def fit(
@@ -460,11 +482,3 @@ def _progress(
         fractions.append(elapsed / seconds if seconds > 0 else 1.0)
     fraction = min(1.0, max(fractions, default=0.0))
     return fraction, elapsed * (1 - fraction) / fraction if fraction else math.inf
-
-
-def app_version() -> str:
-    """The installed version of Limn."""
-    try:
-        return version("limn")
-    except PackageNotFoundError:  # used from a source tree that is not installed
-        return "0+source"

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+import unet_core.head as head_module
+from tests.synthetic import make_cells
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.head import (
     PRIOR_PENALTY,
@@ -80,8 +82,8 @@ def test_classes_weigh_the_same_however_much_is_painted_of_each(drawn, network):
     more = torch.cat((features, background, background))
     labels = torch.cat((classes, torch.zeros(2 * len(background), dtype=torch.long)))
     for a, b in zip(
-        fit_head(network, features, classes, NOWHERE, 8),
-        fit_head(network, more, labels, NOWHERE, 8),
+        fit_head(network, features, classes, NOWHERE, 0.5),
+        fit_head(network, more, labels, NOWHERE, 0.5),
         strict=True,
     ):
         assert torch.allclose(a, b, atol=1e-3)
@@ -102,26 +104,54 @@ def test_strokes_decide_whether_what_the_network_knows_is_kept(network):
     says = says + network.head.bias[1] - network.head.bias[0]
     cells = (says > says.median()).long()
     with torch.no_grad():
-        same = fit_head(network, features, cells, NOWHERE, 8)
-        turned = fit_head(network, features, 1 - cells, NOWHERE, 8)
+        same = fit_head(network, features, cells, NOWHERE, 0.5)
+        turned = fit_head(network, features, 1 - cells, NOWHERE, 0.5)
     assert agreement(network, others, same) > 0.7
     assert agreement(network, others, turned) < -0.7
 
 
 def test_a_few_strokes_do_not_overrule_what_the_network_knows_elsewhere(network):
-    """Strokes that contradict, and the surroundings of which the network has its own idea."""
+    """Strokes that contradict, and the surroundings of which the network is sure."""
     torch.manual_seed(2)
     features, around, others = (torch.randn(n, 64) for n in (40, 500, 1000))
+    with torch.no_grad():
+        network.head.weight *= 10
     says = features @ (network.head.weight[1] - network.head.weight[0]).flatten()
     wrong = (says < says.median()).long()
     with torch.no_grad():
         agreed = [
-            agreement(network, others, fit_head(network, features, wrong, around, strokes))
-            for strokes in (1, 4, 100)
+            agreement(network, others, fit_head(network, features, wrong, around, weight))
+            for weight in (2.0, 0.5, 0.02)
         ]
+        # Where it is not sure of anything, it has no say.
+        unsure = around / 1000
+        ignored, nowhere = (
+            fit_head(network, features, wrong, anything, 2.0) for anything in (unsure, NOWHERE)
+        )
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ignored, nowhere, strict=True))
     assert agreed[0] > 0.5
     assert agreed[0] > agreed[1] > agreed[2]
     assert agreed[2] < 0
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_strokes_that_tell_nothing_of_each_other_leave_more_to_the_network(alike, monkeypatch):
+    """Those of a class look alike, or each has a look of its own, as corrections have."""
+    given = []
+    fit = head_module.fit_head
+    monkeypatch.setattr(head_module, "fit_head", lambda *args: given.append(args[-1]) or fit(*args))
+    image = BLANK.copy()
+    strokes = [(1 + i % 2, 20 + 20 * i, 40) for i in range(8)]
+    for i, (value, y, x) in enumerate(strokes):
+        grey = value - 1 if alike else (value + i // 2) % 2
+        image[0, y - 10 : y + 10, x - 20 : x + 30] = grey
+    model = Model.bundled()
+    InstantHead(model, CPU).fit(data_of(*strokes, image=image), into=model.copy())
+    (weight,) = given
+    if alike:
+        assert weight < 0.2
+    else:
+        assert weight > 0.8
 
 
 def test_rare_classes_are_expected_to_be_rare_but_no_stroke_is_lost():
@@ -148,7 +178,7 @@ def test_a_class_without_pixels_wins_nothing(drawn, painted):
     network = Model.fresh("compact", 1, three, seed=1).network
     with torch.no_grad():
         network.head.bias[3 - painted] = 20.0
-    weight, bias = fit_head(network, features, classes * painted, NOWHERE, 8)
+    weight, bias = fit_head(network, features, classes * painted, NOWHERE, 0.5)
     found = (torch.randn(1000, 64) @ weight.T + bias).argmax(dim=1)
     assert set(found.tolist()) == {0, painted}
 
@@ -297,6 +327,23 @@ def test_the_channel_in_which_the_strokes_differ_is_looked_at():
     stem = looking_at(start, 1).network.down[0][0].weight
     assert stem[:, [0, 2]].abs().max() == 0
     assert stem[:, 1].abs().max() > 0
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+@pytest.mark.parametrize("whole", [False, True], ids=["strokes", "whole masks"])
+def test_noise_beside_cells_is_not_looked_at(noise, whole):
+    """Two channels, one of them noise: whether strokes or whole masks are given."""
+    cells = make_cells(3, (256, 256), count=8, kind="fluorescence", dtype="float32")
+    image = np.random.default_rng(3).uniform(0, 1, (2, 256, 256)).astype(np.float32)
+    image[1 - noise] = np.clip(cells.image, 0, 1)
+    labels = 1 + cells.mask.astype(np.uint8)
+    if not whole:
+        painted = np.zeros_like(labels)
+        painted[::40], painted[1::40], painted[:, ::64] = 1, 1, 0
+        labels = np.where(painted > 0, labels, 0).astype(np.uint8)
+    data = TrainingSet([Region(image, labels, np.repeat(RANGES, 2, axis=0))])
+    head = InstantHead(Model.bundled().adapted(2), CPU)
+    assert result_of(head.best_channel(data)) == 1 - noise
 
 
 def test_the_penalty_is_above_zero(network):

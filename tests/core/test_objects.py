@@ -14,6 +14,7 @@ from unet_core.objects import (
     count_objects,
     interior_levels,
     interior_target,
+    known_interior,
     label_plane,
     split_objects,
 )
@@ -115,6 +116,19 @@ def test_interior_target_knows_each_object_by_itself(seed):
     for value in set(np.unique(objects)) - {0}:
         own = objects == value
         assert np.allclose(interior[own], interior_target(own.astype(np.uint8))[own])
+
+
+def test_the_interior_is_known_of_background_and_of_cells_labelled_to_their_ends():
+    objects = np.zeros((40, 60), np.uint16)
+    objects[2:38, 2:58] = 1
+    objects[5:15, 5:15] = 2  # touches the next one
+    objects[5:15, 15:25] = 3
+    objects[20:30, 30:58] = 4  # ends where nothing is labelled
+    known = known_interior(objects)
+    cells = np.where(np.isin(objects, (2, 3)), objects, 0)
+    surely = (objects > 0) & (objects < 4)
+    assert np.array_equal(known[surely], 1 + interior_target(cells)[surely])
+    assert not known[~surely].any()
 
 
 def test_interior_target_of_a_plane_without_borders():

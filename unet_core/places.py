@@ -43,8 +43,13 @@ def settings_dir() -> Path:
 
 
 def log_file() -> Path:
-    """Where the window writes its log and, should it crash, the last thing it did."""
+    """Where the window writes its log."""
     return settings_dir() / "limn.log"
+
+
+def crash_file() -> Path:
+    """Where a native crash of the window leaves its traceback."""
+    return settings_dir() / "limn-crash.log"
 
 
 def _folder(named_by: str, *, windows: tuple[str, str], linux: tuple[str, str]) -> Path:

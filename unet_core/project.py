@@ -10,6 +10,9 @@ How it keeps its promises:
   memory does not work between computers either. A rollback journal has neither trouble.
 - **One writer.** `locking_mode=EXCLUSIVE` keeps the operating system's lock while the project is
   open; it ends with the process, however that ends, so there are no stale locks.
+- **Reading without a lock.** A project that is opened read-only is a private copy of that moment:
+  it hinders no writer and no writer hinders it, a crashed writer's journal is rolled back in the
+  copy, and it does not matter where the file lies.
 - **Nothing in a file is code.** The schema must be, to the letter, the one below (a foreign
   database could hold triggers and views), sizes are bounded before anything is unpacked, and values
   are JSON. Tiles and values carry checksums: a flipped bit is noticed, not painted.
@@ -22,17 +25,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 import sqlite3
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from unet_core.annotation import DEFAULT_CLASSES, MAX_CLASSES, Annotation, ClassInfo
-from unet_core.atomic import replacing
+from unet_core.atomic import os_reason, replacing
 from unet_core.edits import (
     MAX_PACKED_TILE,
     Edit,
@@ -44,28 +49,33 @@ from unet_core.edits import (
     pack_tile,
     unpack_tile,
 )
+from unet_core.image_reference import ImageReference, check_image, find_image
 from unet_core.places import is_recovery
+from unet_core.project_copy import is_same, steady_copy, written_here
 from unet_core.project_file import (
     APPLICATION_ID,
     MAX_BLOB,
     MAX_TEXT,
+    SCHEMA,
     SUFFIX,
     VERSION,
     ProjectError,
     ProjectLockedError,
+    checksum,
     connect,
     connect_unsafe,
     encoded,
     get_value,
+    is_dead,
     sentences,
     set_value,
     settle,
-    statements,
 )
-from unet_core.stack import Stack
 
 __all__ = [
+    "HISTORY_BUDGET",
     "MAX_TILES",
+    "MODELS_BUDGET",
     "MODELS_KEPT",
     "SUFFIX",
     "ImageReference",
@@ -73,44 +83,65 @@ __all__ = [
     "Project",
     "ProjectError",
     "ProjectLockedError",
+    "check_image",
+    "copy_project",
+    "find_image",
 ]
 
-MODELS_KEPT = 3
+R = TypeVar("R")
+
+MODELS_KEPT = 10
+MODELS_BUDGET = 200 * 2**20
+"""So many models, and so many bytes of them, are kept beside those that are pinned or shown.
+
+They are kept as they are: of trained weights, zlib saves 7 %, with the bytes sorted by significance
+15 %, and with the difference to the bundled ones 30 %. That would tie a project to one release of
+those for the sake of 1.5 MB a model.
+"""
+
+HISTORY_BUDGET = 2 * 2**30
+"""Bytes of undo history that a project keeps, unless `Project.history_budget` says otherwise."""
 
 MAX_TILES = 32_768
 """So many label tiles are read into memory at most: 8 GiB."""
 
-# Steps of undo, and of redo, that `load` brings back; more of them stay in the file.
+# Steps of undo, and of redo, that `load` brings back, and their bytes; more stay in the file.
 _STEPS_LOADED = 5_000
+_BYTES_LOADED = 256 * 2**20
+# What a tile of an edit takes beside its bytes, about.
+_CHANGE = 100
 
+# So many of the oldest edits are forgotten when an edit is recorded: a stroke costs the same
+# however much there is to forget.
+_PRUNED_AT_ONCE = 8
 
-@dataclass(frozen=True)
-class ImageReference:
-    """Which image the labels belong to."""
-
-    path: Path
-    size: int
-    """Bytes of the file."""
-    fingerprint: str
-    shape: tuple[int, int, int, int, int]
-    """(T, Z, C, Y, X)"""
-
-    @classmethod
-    def of(cls, stack: Stack) -> ImageReference:
-        """Describe an open stack."""
-        t, z, c, y, x = stack.shape
-        path = Path(stack.path).absolute()
-        return cls(path, path.stat().st_size, stack.fingerprint(), (t, z, c, y, x))
+_RUNS_KEPT = 1_000
+_MAX_RUN = 2**20
+# A file from a stranger may hold any number of models.
+_MODELS_LISTED = 1_000
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model that the project keeps: its number, when it was made (Unix time), whence, how big."""
+    """A model that the project keeps."""
 
     id: int
     made: float
+    """Unix time."""
     provenance: dict[str, Any]
+    pinned: bool
     size: int
+    """Bytes of its weights."""
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A change of which nobody knows whether it is in the file, see `Project._write`."""
+
+    what: object
+    writes: int
+    """It is there if the file has counted so many writes."""
+    result: Any
 
 
 class Project:
@@ -120,10 +151,25 @@ class Project:
     stays recorded.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Use `Project.create` or `Project.open`."""
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, private: Path | None = None
+    ) -> None:
+        """Use `Project.create` or `Project.open`. private: the folder of a read-only copy."""
         self.path = path
+        self.history_budget = HISTORY_BUDGET
+        """Bytes of undo history beyond which the oldest edits are forgotten, a few with each new
+        one; but none that has been loaded, and none of this session."""
         self._connection = connection
+        self._private = private
+        # The latest moment is when the project is dropped without having been closed.
+        self._tidy = weakref.finalize(self, _remove, private)
+        self._doubt: _Doubt | None = None
+        self._writes = int(self._get("writes", 0))
+        # The oldest edit that somebody may want to undo: what is before it may be forgotten.
+        self._oldest_needed = 0
+        if private is None:
+            self._oldest_needed = self._get("position") + 1
+            written_here[id(self)] = self
 
     @classmethod
     def create(
@@ -145,14 +191,16 @@ class Project:
         values = {
             "shape": list(shape),
             "position": 0,
+            "history": 0,
+            "writes": 0,
             "classes": [asdict(c) for c in classes],
-            "image": _stored(image, path.parent),
+            "image": image and image.stored(path.parent),
         }
         with sentences(path), replacing(path) as part:
             connection = connect_unsafe(part)
             try:
                 connection.execute("BEGIN")
-                for statement in statements():
+                for statement in SCHEMA:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={VERSION}")
@@ -164,8 +212,11 @@ class Project:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path) -> Project:
-        """Open a project file and keep everybody else from it until `close`.
+    def open(cls, path: Path, *, read_only: bool = False) -> Project:
+        """Open a project file and keep everybody else from writing to it until `close`.
+
+        With `read_only` it is a copy of how the file is now, on the disk of temporary files: that
+        works wherever the file lies and whoever has it open, and hinders nobody.
 
         Raises ProjectError (one sentence) where the file is missing, no project, damaged, from a
         newer Limn, or may not be written, and ProjectLockedError where it is open elsewhere.
@@ -174,12 +225,30 @@ class Project:
         if not path.is_file():
             what = "is a folder, not a project" if path.is_dir() else "does not exist (any more)"
             raise ProjectError(f"{path} {what}; choose another file.")
-        with sentences(path):
-            return cls(path, connect(path))
+        if not read_only:
+            with sentences(path):
+                return cls(path, connect(path))
+        private = _private_folder()
+        try:
+            copy = private / "copy.limn"
+            with _temporary_space(path):
+                steady_copy(path, copy)
+            with sentences(path):
+                return cls(path, connect(copy, path), private)
+        except BaseException:
+            shutil.rmtree(private, ignore_errors=True)
+            raise
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be recorded; `save_as` makes it a project that can be written."""
+        return self._private is not None
 
     def close(self) -> None:
         """Let go of the file. Everything recorded is on the disk already."""
         self._connection.close()
+        written_here.pop(id(self), None)
+        self._tidy()
 
     def __enter__(self) -> Project:
         return self
@@ -195,45 +264,65 @@ class Project:
         Edits must come in the order in which they were applied.
         """
         packed = [(change.key, pack_tile(change.key, change.after)) for change in edit.changes]
-        with self._transaction() as connection:
+
+        def add(connection: sqlite3.Connection) -> None:
             position = get_value(connection, "position")
             number = position + 1
+            history = get_value(connection, "history", 0) - _sum_of_sizes(connection, number)
             connection.execute("DELETE FROM changes WHERE edit > ?", (position,))
             connection.execute("DELETE FROM edits WHERE id > ?", (position,))
-            connection.execute(
-                "INSERT INTO edits VALUES (?, ?, ?)", (number, edit.kind, time.time())
-            )
             # What was before is what the file holds: so its own history is always consistent.
             connection.executemany(
                 "INSERT INTO changes VALUES (?1, ?2, ?3, ?4, ?5, (SELECT data FROM tiles"
                 " WHERE t = ?2 AND z = ?3 AND row = ?4 AND col = ?5), ?6)",
                 [(number, *key, data) for key, data in packed],
             )
+            (size,) = connection.execute(
+                "SELECT coalesce(sum(coalesce(length(before), 0) + coalesce(length(after), 0)), 0)"
+                " FROM changes WHERE edit = ?",
+                (number,),
+            ).fetchone()
+            connection.execute(
+                "INSERT INTO edits VALUES (?, ?, ?, ?, ?)",
+                (number, edit.kind, time.time(), len(packed), size),
+            )
             _put_tiles(connection, number, "after")
+            history = self._forget_oldest(connection, history + size)
             set_value(connection, "position", str(number))
+            set_value(connection, "history", str(history))
+
+        self._write(edit, add)
 
     def record_undo(self) -> None:
         """Take back the newest applied edit. Durable on return."""
-        with self._transaction() as connection:
+
+        def undo(connection: sqlite3.Connection) -> None:
             position = get_value(connection, "position")
-            if not position:
+            if not _exists(connection, position):
                 raise ProjectError(f"{self.path} holds nothing to undo.")
             _put_tiles(connection, position, "before")
             set_value(connection, "position", str(position - 1))
 
+        self._write("undo", undo)
+
     def record_redo(self) -> None:
         """Apply the edit again that was undone last. Durable on return."""
-        with self._transaction() as connection:
+
+        def redo(connection: sqlite3.Connection) -> None:
             number = get_value(connection, "position") + 1
-            if not connection.execute("SELECT 1 FROM edits WHERE id = ?", (number,)).fetchone():
+            if not _exists(connection, number):
                 raise ProjectError(f"{self.path} holds nothing to redo.")
             _put_tiles(connection, number, "after")
             set_value(connection, "position", str(number))
 
+        self._write("redo", redo)
+
     def edit_count(self) -> int:
         """How many edits the history holds, undone ones included."""
         with sentences(self.path):
-            row = self._connection.execute("SELECT max(id) FROM edits").fetchone()
+            row = self._connection.execute(
+                "SELECT (SELECT max(id) FROM edits) - (SELECT min(id) FROM edits) + 1"
+            ).fetchone()
             return int(row[0] or 0)
 
     def load(self) -> tuple[Annotation, History]:
@@ -247,6 +336,7 @@ class Project:
             position = self._get("position")
             undo = self._steps(position, -1)
             redo = self._steps(position, +1)
+            self._oldest_needed = position - len(undo) + 1
             return annotation, History(undo[::-1] + redo, len(undo))
 
     # ---- what else the file knows
@@ -254,8 +344,9 @@ class Project:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(T, Z, Y, X) of the labels."""
-        t, z, y, x = self._get("shape")
-        return int(t), int(z), int(y), int(x)
+        with sentences(self.path):
+            t, z, y, x = self._get("shape")
+            return int(t), int(z), int(y), int(x)
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
@@ -278,15 +369,11 @@ class Project:
         if stored is None:
             return None
         with sentences(self.path):
-            t, z, c, y, x = (int(n) for n in stored["shape"])
-            path = Path(os.path.normpath(self.path.parent / PurePosixPath(stored["path"])))
-            return ImageReference(
-                path, int(stored["size"]), str(stored["fingerprint"]), (t, z, c, y, x)
-            )
+            return ImageReference.restored(stored, self.path.parent)
 
     def set_image(self, image: ImageReference | None) -> None:
         """Refer to an image, by its path relative to the project. Durable on return."""
-        self._set("image", _stored(image, self.path.parent))
+        self._set("image", image and image.stored(self.path.parent))
 
     def setting(self, name: str, default: Any = None) -> Any:
         """A value that was kept with `set_setting`, or the default."""
@@ -296,48 +383,138 @@ class Project:
         """Keep a JSON value (view, threshold, ...) under a name. Durable on return."""
         self._set(f"setting {name}", value)
 
-    # ---- models
+    # ---- models and trainings
 
-    def add_model(self, weights: bytes, provenance: Mapping[str, Any]) -> int:
+    def add_model(
+        self, weights: bytes, provenance: Mapping[str, Any], *, pinned: bool = False
+    ) -> int:
         """Keep a model (the bytes of a .safetensors file) and whence it came; answers its number.
 
-        Only the newest `MODELS_KEPT` models stay.
+        Of the models that are neither pinned nor shown, the newest `MODELS_KEPT` stay, and of
+        those as many as fit into `MODELS_BUDGET`; the newest one stays in any case.
         """
         if len(weights) > MAX_BLOB:
             raise ProjectError(f"A model of {len(weights) >> 20} MiB is too large for a project.")
-        text = json.dumps(dict(provenance))
+        text = encoded("provenance", dict(provenance))
         digest = hashlib.sha256(weights).hexdigest()
-        with self._transaction() as connection:
+
+        def add(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
-                "INSERT INTO models (made, provenance, digest, weights) VALUES (?, ?, ?, ?)",
-                (time.time(), text, digest, weights),
+                "INSERT INTO models (made, provenance, digest, pinned, weights)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (time.time(), text, digest, int(pinned), weights),
             )
             number = int(cursor.lastrowid or 0)
-            connection.execute("DELETE FROM models WHERE id <= ?", (number - MODELS_KEPT,))
+            self._forget_models(connection, number)
             return number
+
+        return self._write(("model", digest), add)
+
+    def pin_model(self, number: int, pinned: bool) -> None:
+        """Keep a model whatever comes after it, or no longer. Durable on return."""
+
+        def pin(connection: sqlite3.Connection) -> None:
+            cursor = connection.execute(
+                "UPDATE models SET pinned = ? WHERE id = ?", (int(pinned), number)
+            )
+            if not cursor.rowcount:
+                raise ProjectError(f"{self.path} holds no model {number} (any more).")
+
+        self._write(("pin", number, pinned), pin)
+
+    def set_shown_model(self, number: int | None) -> None:
+        """Say which model the window shows: that one is never forgotten. Durable on return."""
+        self._set("shown model", number)
+
+    def shown_model(self) -> int | None:
+        """The number given with `set_shown_model`; None if there is none."""
+        with sentences(self.path):
+            number = self._get("shown model")
+            return None if number is None else int(number)
 
     def models(self) -> list[ModelRecord]:
         """The models that are kept, newest first."""
         with sentences(self.path):
             rows = self._connection.execute(
-                "SELECT id, made, substr(provenance, 1, ?), length(weights) FROM models"
+                "SELECT id, made, substr(provenance, 1, ?), pinned, length(weights) FROM models"
                 " ORDER BY id DESC LIMIT ?",
-                (MAX_TEXT, MODELS_KEPT),
+                (MAX_TEXT, _MODELS_LISTED),
             )
-            return [ModelRecord(n, made, json.loads(text), size) for n, made, text, size in rows]
+            return [
+                ModelRecord(number, float(made), dict(json.loads(text)), bool(pinned), int(size))
+                for number, made, text, pinned, size in rows
+            ]
+
+    def model_weights(self, number: int) -> bytes:
+        """The bytes of a model. ProjectError where it is gone or damaged."""
+        with sentences(self.path):
+            row = self._connection.execute(
+                "SELECT weights, digest FROM models WHERE id = ?", (number,)
+            ).fetchone()
+            if row is None:
+                raise ProjectError(f"{self.path} holds no model {number} (any more).")
+            if not _is_sound(*row):
+                raise ProjectError(f"Model {number} in {self.path} is damaged; choose another.")
+            return bytes(row[0])
 
     def latest_model(self) -> bytes | None:
         """The newest model whose bytes are sound, None if there is none."""
         with sentences(self.path):
             rows = self._connection.execute(
-                "SELECT weights, digest FROM models ORDER BY id DESC LIMIT ?", (MODELS_KEPT,)
+                "SELECT weights, digest FROM models ORDER BY id DESC LIMIT ?", (_MODELS_LISTED,)
             )
             for weights, digest in rows:
-                if isinstance(weights, bytes) and hashlib.sha256(weights).hexdigest() == digest:
-                    return weights
+                if _is_sound(weights, digest):
+                    return bytes(weights)
             return None
 
+    def add_training_run(self, record: Mapping[str, Any]) -> int:
+        """Keep what is to be known of a training (JSON: steps, scores, ...); answers its number.
+
+        The newest 1,000 stay. Durable on return.
+        """
+        text = json.dumps(dict(record))
+        if len(text) > _MAX_RUN:
+            raise ProjectError(f"A training's record of {len(text) >> 10} KiB is too long to keep.")
+
+        def add(connection: sqlite3.Connection) -> int:
+            cursor = connection.execute(
+                "INSERT INTO runs (made, record, checksum) VALUES (?, ?, ?)",
+                (time.time(), text, checksum("run", text)),
+            )
+            number = int(cursor.lastrowid or 0)
+            connection.execute("DELETE FROM runs WHERE id <= ?", (number - _RUNS_KEPT,))
+            return number
+
+        return self._write(("run", text), add)
+
+    def training_runs(self) -> list[dict[str, Any]]:
+        """The trainings that are kept, oldest first, each with its time `made` (Unix time).
+
+        One whose checksum does not fit is left out.
+        """
+        with sentences(self.path):
+            rows = self._connection.execute(
+                "SELECT made, substr(record, 1, ?), checksum FROM runs ORDER BY id LIMIT ?",
+                (_MAX_RUN, _RUNS_KEPT),
+            )
+            return [
+                {"made": float(made), **json.loads(text)}
+                for made, text, check in rows
+                if checksum("run", text) == check
+            ]
+
     # ---- elsewhere
+
+    def save_copy(self, path: Path) -> None:
+        """Copy the project, as it is now, to another file, replacing that project; go on here.
+
+        On ProjectError the other file is as it was.
+        """
+        path = Path(path).absolute()
+        if is_same(path, self.path):
+            raise ProjectError(f"{path} is this very project; choose another name for the copy.")
+        self._write_copy(path)
 
     def save_as(self, path: Path) -> None:
         """Copy the project to another file, replacing that project, and continue there.
@@ -346,8 +523,45 @@ class Project:
         the work has a name now. On ProjectError nothing has changed.
         """
         path = Path(path).absolute()
-        if path.exists() and path.samefile(self.path):
+        if is_same(path, self.path):
+            if self.read_only:
+                raise ProjectError(f"{path} is open for reading only; choose another name.")
             return
+        self._write_copy(path)
+        with sentences(path):
+            moved = connect(path)
+        self._connection.close()
+        if not self.read_only and is_recovery(self.path):
+            with suppress(OSError):
+                self.path.unlink()
+        self._tidy()
+        self._private = None
+        self.path, self._connection = path, moved
+        self._doubt = None
+        self._writes = int(self._get("writes", 0))
+        written_here[id(self)] = self
+
+    def compact(self) -> int:
+        """Give the room of what was forgotten back to the disk; answers how many bytes.
+
+        In place, by SQLite's own VACUUM: the project is packed into a temporary file and then
+        copied back in one transaction, so a crash or a full disk leaves it as it was, and the lock
+        is never let go. (A new file that replaces the old one would need a moment without lock, in
+        which another window could open the old one.) It takes room for a second copy beside the
+        file, and for one among the temporary files, while it runs.
+        """
+        self._check_writable()
+        with sentences(self.path):
+            before = self.path.stat().st_size
+            # SQLite attaches the temporary file.
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
+            try:
+                self._connection.execute("VACUUM")
+            finally:
+                self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+            return before - self.path.stat().st_size
+
+    def _write_copy(self, path: Path) -> None:
         image = self.image
         with sentences(path):
             settle(path)
@@ -356,30 +570,102 @@ class Project:
                 try:
                     self._connection.backup(copy)
                     # The image lies elsewhere as seen from the new folder.
-                    set_value(copy, "image", encoded("image", _stored(image, path.parent)))
+                    stored = image and image.stored(path.parent)
+                    set_value(copy, "image", encoded("image", stored))
                 finally:
                     copy.close()
-            moved = connect(path)
-        self._connection.close()
-        if is_recovery(self.path):
-            with suppress(OSError):
-                self.path.unlink()
-        self.path, self._connection = path, moved
 
     # ---- rows
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, and on the disk before the block is left."""
+    def _write(self, what: object, change: Callable[[sqlite3.Connection], R]) -> R:
+        """Make a change: all or nothing, and on the disk on return. Answers what `change` answers.
+
+        When a disk fails at the very end of a transaction, nobody can tell whether the change is in
+        the file. The caller is told that it is not, and will try again with the same `what`: then
+        a change that has been made is not made twice, but written down for certain.
+        """
+        self._check_writable()
         with sentences(self.path):
+            writes = self._count_of_writes()
+            doubt = self._doubt
+            if doubt is not None and doubt.what == what and writes >= doubt.writes:
+                made: R = doubt.result
+                change = lambda connection: made  # noqa: E731
+            else:
+                self._doubt = None
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                result = change(self._connection)
+                set_value(self._connection, "writes", str(writes + 1))
+                self._doubt = self._doubt or _Doubt(what, writes + 1, result)
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
                 raise
+            self._doubt = None
+            self._writes = writes + 1
+            return result
+
+    def _count_of_writes(self) -> int:
+        """How many the file has counted; the file is opened anew where it can not be read.
+
+        For a drive or share that was away and is back: what was open on it stays dead.
+        """
+        try:
+            return int(get_value(self._connection, "writes", 0))
+        except sqlite3.Error as error:
+            if not is_dead(error):
+                raise
+        self._connection.close()
+        anew = connect(self.path)
+        writes = int(get_value(anew, "writes", 0))
+        if writes not in (self._writes, self._writes + (self._doubt is not None)):
+            anew.close()
+            raise ProjectError(
+                f"{self.path} has been changed by somebody else while its drive was away; save "
+                "the work under another name."
+            )
+        self._connection = anew
+        return writes
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ProjectError(
+                f"{self.path} is open for reading only; save it under another name to change it."
+            )
+
+    def _forget_oldest(self, connection: sqlite3.Connection, history: int) -> int:
+        """Forget a few edits, the oldest first, while there are more bytes than the budget.
+
+        Answers the bytes that are left.
+        """
+        if history <= self.history_budget:
+            return history
+        rows = connection.execute(
+            "SELECT id, size FROM edits WHERE id < ? ORDER BY id LIMIT ?",
+            (self._oldest_needed, _PRUNED_AT_ONCE),
+        ).fetchall()
+        for number, size in rows:
+            if history <= self.history_budget:
+                break
+            connection.execute("DELETE FROM changes WHERE edit = ?", (number,))
+            connection.execute("DELETE FROM edits WHERE id = ?", (number,))
+            history -= size
+        return history
+
+    def _forget_models(self, connection: sqlite3.Connection, newest: int) -> None:
+        """Remove the oldest models that are too many, or too much, see `add_model`."""
+        kept = get_value(connection, "shown model"), newest
+        rows = connection.execute(
+            "SELECT id, length(weights) FROM models WHERE NOT pinned ORDER BY id DESC"
+        ).fetchall()
+        total = 0
+        for rank, (number, size) in enumerate(rows):
+            total += size
+            if number not in kept and (rank >= MODELS_KEPT or total > MODELS_BUDGET):
+                connection.execute("DELETE FROM models WHERE id = ?", (number,))
 
     def _get(self, name: str, default: Any = None) -> Any:
         with sentences(self.path):
@@ -387,8 +673,7 @@ class Project:
 
     def _set(self, name: str, value: Any) -> None:
         text = encoded(name, value)
-        with self._transaction() as connection:
-            set_value(connection, name, text)
+        self._write((name, text), lambda connection: set_value(connection, name, text))
 
     def _tiles(self) -> Iterator[tuple[TileKey, TileArray]]:
         rows = self._connection.execute(
@@ -414,14 +699,18 @@ class Project:
         order, between = ("DESC", (last, first)) if direction < 0 else ("ASC", (first, last))
         steps: list[PackedEdit] = []
         present: dict[TileKey, bytes | None] = {}
+        loaded = 0
         rows = self._connection.execute(
-            "SELECT id, substr(kind, 1, 100) FROM edits WHERE id BETWEEN ? AND ?"
+            "SELECT id, substr(kind, 1, 100), parts FROM edits WHERE id BETWEEN ? AND ?"
             f" ORDER BY id {order}",
             between,
         )
-        for number, kind in rows:
+        for number, kind, parts in rows:
             changes = self._changes(number)
-            if number != first + direction * len(steps) or not changes:
+            if number != first + direction * len(steps) or not changes or len(changes) != parts:
+                break
+            loaded += sum(_CHANGE + len(data or b"") for _, *both in changes for data in both)
+            if loaded > _BYTES_LOADED:
                 break
             for key, before, after in changes:
                 # Seen from the present: how the step finds the tile, how it leaves it.
@@ -436,8 +725,8 @@ class Project:
     def _changes(self, edit: int) -> list[tuple[TileKey, bytes | None, bytes | None]]:
         rows = self._connection.execute(
             "SELECT t, z, row, col, substr(before, 1, ?1), substr(after, 1, ?1)"
-            " FROM changes WHERE edit = ?2",
-            (MAX_PACKED_TILE, edit),
+            " FROM changes WHERE edit = ?2 LIMIT ?3",
+            (MAX_PACKED_TILE, edit, MAX_TILES),
         )
         return [(_key(numbers), before, after) for *numbers, before, after in rows]
 
@@ -469,18 +758,54 @@ def _key(numbers: list[int]) -> TileKey:
     return TileKey(*numbers)
 
 
-def _stored(image: ImageReference | None, folder: Path) -> dict[str, Any] | None:
-    """An image reference as JSON, its path relative to the project's folder."""
-    if image is None:
-        return None
-    path = Path(image.path).absolute()
+def _exists(connection: sqlite3.Connection, edit: int) -> bool:
+    return bool(connection.execute("SELECT 1 FROM edits WHERE id = ?", (edit,)).fetchone())
+
+
+def _sum_of_sizes(connection: sqlite3.Connection, first: int) -> int:
+    """Bytes of the edits from `first` on."""
+    row = connection.execute("SELECT coalesce(sum(size), 0) FROM edits WHERE id >= ?", (first,))
+    return int(row.fetchone()[0])
+
+
+def _is_sound(weights: object, digest: object) -> bool:
+    return isinstance(weights, bytes) and hashlib.sha256(weights).hexdigest() == digest
+
+
+def copy_project(source: Path, target: Path) -> None:
+    """Copy a project file that somebody else may have open, as of now; the source is only read.
+
+    `target` must not exist. Raises ProjectError; then there is no target.
+    """
+    source, target = Path(source).absolute(), Path(target).absolute()
+    if target.exists():
+        raise ProjectError(f"{target} exists already; choose another name.")
+    with Project.open(source, read_only=True) as project:
+        project.save_copy(target)
+
+
+def _private_folder() -> Path:
     try:
-        relative = Path(os.path.relpath(path, folder))
-    except ValueError:  # Windows: on another drive there is no relative path
-        relative = path
-    return {
-        "path": relative.as_posix(),
-        "size": image.size,
-        "fingerprint": image.fingerprint,
-        "shape": list(image.shape),
-    }
+        return Path(tempfile.mkdtemp(prefix="limn-"))
+    except OSError as error:
+        raise ProjectError(
+            f"A project can not be opened for reading because {os_reason(error)} "
+            f"({tempfile.gettempdir()}); make room there."
+        ) from error
+
+
+@contextmanager
+def _temporary_space(path: Path) -> Iterator[None]:
+    """What goes wrong with the copy that a read-only project is."""
+    try:
+        yield
+    except OSError as error:
+        raise ProjectError(
+            f"{path} can not be copied for reading because {os_reason(error)} "
+            f"({tempfile.gettempdir()}); make room there."
+        ) from error
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

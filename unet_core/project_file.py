@@ -18,39 +18,83 @@ from urllib.parse import quote
 from unet_core.atomic import os_reason
 
 SUFFIX = ".limn"
-VERSION = 2
-"""Version 1 knew no objects; what it wrote reads the same in version 2."""
+VERSION = 3
+"""Version 1 knew no objects; what it wrote reads the same in version 2. Version 3 knows how large
+each edit is and of how many tiles it consists, pinned models, and the runs of training."""
 APPLICATION_ID = 0x4C696D6E  # "Limn"
 
-# `position` counts the edits that are applied; edits with a larger id are what redo brings back.
-# Ids run 1, 2, 3, ... without gaps. `tiles` is the state after `position` edits. A packed tile
-# carries its own checksum (see `edits.pack_tile`).
-_SCHEMA = """
-CREATE TABLE properties (
+_PROPERTIES = """CREATE TABLE properties (
     name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE tiles (
+) WITHOUT ROWID"""
+_TILES = """CREATE TABLE tiles (
     t INTEGER, z INTEGER, row INTEGER, col INTEGER, data BLOB NOT NULL,
     PRIMARY KEY (t, z, row, col)
-) WITHOUT ROWID;
-CREATE TABLE edits (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL
-);
-CREATE TABLE changes (
+) WITHOUT ROWID"""
+_CHANGES = """CREATE TABLE changes (
     edit INTEGER, t INTEGER, z INTEGER, row INTEGER, col INTEGER, before BLOB, after BLOB,
     PRIMARY KEY (edit, t, z, row, col)
-) WITHOUT ROWID;
-CREATE TABLE models (
+) WITHOUT ROWID"""
+_EDITS = """CREATE TABLE edits (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL, parts INTEGER NOT NULL,
+    size INTEGER NOT NULL
+)"""
+_MODELS = """CREATE TABLE models (
+    id INTEGER PRIMARY KEY, made REAL NOT NULL, provenance TEXT NOT NULL, digest TEXT NOT NULL,
+    pinned INTEGER NOT NULL, weights BLOB NOT NULL
+)"""
+_RUNS = """CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, made REAL NOT NULL, record TEXT NOT NULL, checksum INTEGER NOT NULL
+)"""
+
+SCHEMA = (_PROPERTIES, _TILES, _EDITS, _CHANGES, _MODELS, _RUNS)
+"""What makes an empty database a project, in order.
+
+`position` counts the edits that are applied; edits with a larger id are what redo brings back. Ids
+follow on each other without gaps; the oldest may be gone (see `Project.history_budget`). `parts`
+counts the changes of an edit, `size` their bytes; the property `history` is the sum of all sizes,
+`writes` counts the transactions.
+`tiles` is the state after `position` edits. A packed tile carries its own checksum (see
+`edits.pack_tile`).
+"""
+
+_SCHEMA_2 = (
+    _PROPERTIES,
+    _TILES,
+    """CREATE TABLE edits (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL
+)""",
+    _CHANGES,
+    """CREATE TABLE models (
     id INTEGER PRIMARY KEY, made REAL NOT NULL, provenance TEXT NOT NULL, digest TEXT NOT NULL,
     weights BLOB NOT NULL
-);
-"""
+)""",
+)
+_SCHEMAS = {1: _SCHEMA_2, 2: _SCHEMA_2, 3: SCHEMA}
+
+# Tables are made anew, not altered: so the schema's text is always, to the letter, what we wrote.
+_TO_3 = (
+    "CREATE TEMP TABLE old_edits AS SELECT * FROM main.edits",
+    "CREATE TEMP TABLE old_models AS SELECT * FROM main.models",
+    "DROP TABLE main.edits",
+    "DROP TABLE main.models",
+    _EDITS,
+    _MODELS,
+    _RUNS,
+    "INSERT INTO main.edits SELECT o.id, o.kind, o.made, count(c.edit),"
+    " coalesce(sum(coalesce(length(c.before), 0) + coalesce(length(c.after), 0)), 0)"
+    " FROM temp.old_edits AS o LEFT JOIN main.changes AS c ON c.edit = o.id GROUP BY o.id",
+    "INSERT INTO main.models SELECT id, made, provenance, digest, 0, weights FROM temp.old_models",
+    "DROP TABLE temp.old_edits",
+    "DROP TABLE temp.old_models",
+)
 
 MAX_TEXT = 4 * 2**20
 MAX_BLOB = 2**30 - 1024
 # SQLite's own check of a file's structure reads all of it: about 1 s for so many bytes. In a larger
 # file damage is found when the damaged part is read.
 _CHECKED_WHOLE = 256 * 2**20
+_JOURNAL_KEPT = 2**20
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
 class ProjectError(ValueError):
@@ -61,14 +105,9 @@ class ProjectLockedError(ProjectError):
     """The project is open elsewhere: in another window, by another person."""
 
 
-def statements() -> list[str]:
-    """What makes an empty database a project, in order."""
-    return [s.strip() for s in _SCHEMA.split(";") if s.strip()]
-
-
-def _expected_schema() -> set[tuple[str, ...]]:
+def _expected_schema(version: int) -> set[tuple[str, ...]]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        for statement in statements():
+        for statement in _SCHEMAS[version]:
             connection.execute(statement)
         return _schema(connection)
 
@@ -77,8 +116,13 @@ def _schema(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
     return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 100"))
 
 
-def _connect_raw(path: Path) -> sqlite3.Connection:
-    """A connection with every convenience switched off that a foreign file could abuse."""
+def connect_raw(path: Path, about: Path | None = None) -> sqlite3.Connection:
+    """A connection with every convenience switched off that a foreign file could abuse.
+
+    about: the file that sentences are about, if not `path`. Raises ProjectError where the journal
+    beside it names another file.
+    """
+    _refuse_foreign_journal(path, about or path)
     # As a URI: mode=rw opens, but never makes a file.
     name = path.as_posix()
     name = quote(name if name.startswith("/") else f"/{name}")
@@ -94,51 +138,91 @@ def _connect_raw(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _refuse_foreign_journal(path: Path, about: Path) -> None:
+    """A journal may name the journal of a transaction over several files, which SQLite deletes.
+
+    We never make such a transaction: a stranger's would have a file of the user's deleted.
+    """
+    try:
+        with path.with_name(path.name + "-journal").open("rb") as journal:
+            size = journal.seek(0, os.SEEK_END)
+            journal.seek(max(0, size - len(_JOURNAL_MAGIC)))
+            names_another = size >= 16 and journal.read() == _JOURNAL_MAGIC
+    except OSError:  # there is none, or SQLite can not read it either
+        return
+    if names_another:
+        raise ProjectError(
+            f"{about} comes with a journal that Limn has not written ({about.name}-journal); "
+            "remove that journal, then open it again."
+        )
+
+
 def connect_unsafe(path: Path) -> sqlite3.Connection:
     """For a .part file, which is thrown away unless it is finished: no journal, no waiting."""
-    connection = _connect_raw(path)
+    connection = connect_raw(path)
     connection.execute("PRAGMA journal_mode=OFF")
     connection.execute("PRAGMA synchronous=OFF")
     return connection
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open, lock and check a project file."""
-    connection = _connect_raw(path)
+def connect(path: Path, about: Path | None = None) -> sqlite3.Connection:
+    """Open, lock and check a project file; one of an older format is brought up to date.
+
+    about: the file that sentences are about, where `path` is only a copy of it.
+    """
+    about = about or path
+    connection = connect_raw(path, about)
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        # With the lock that is kept, the journal is kept, too: but not at its greatest size.
+        connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_KEPT}")
+        connection.execute("PRAGMA synchronous=EXTRA")
         # The first access rolls back what a crash left half done.
         connection.execute("BEGIN EXCLUSIVE")
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise ProjectError(f"{path} is not a Limn project.")
+            raise ProjectError(f"{about} is not a Limn project.")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise ProjectError(
-                f"{path} was made by a newer Limn (format {version}, this one knows {VERSION}); "
+                f"{about} was made by a newer Limn (format {version}, this one knows {VERSION}); "
                 "update Limn to open it."
             )
-        if not 1 <= version <= VERSION or _schema(connection) != _expected_schema():
+        if version not in _SCHEMAS or _schema(connection) != _expected_schema(version):
             raise ValueError("another schema")
-        # Change nothing, but as a write: finds out now whether the file and its folder can be
-        # written to, not at the first stroke.
-        connection.execute(f"PRAGMA user_version={version}")
-        connection.execute("ROLLBACK")
-        connection.execute("PRAGMA journal_mode=DELETE")
-        connection.execute("PRAGMA synchronous=EXTRA")
         if path.stat().st_size <= _CHECKED_WHOLE:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ValueError(verdict)
-        for name in ("shape", "position", "classes", "image"):
-            value = get_value(connection, name)
-            if value is None and name != "image":
-                raise ValueError(f"{name} is missing")
-        if version != VERSION:
-            connection.execute(f"PRAGMA user_version={VERSION}")
+        for value in ("shape", "position", "classes", "image"):
+            if get_value(connection, value) is None and value != "image":
+                raise ValueError(f"{value} is missing")
+        if not isinstance(get_value(connection, "position"), int):
+            raise ValueError("the position is no number")
+        # Also where there is nothing to change, as a write: finds out now whether the file and its
+        # folder can be written to, not at the first stroke.
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        if version < VERSION:
+            _migrate(connection, version)
+            connection.execute("COMMIT")
+        else:
+            connection.execute("ROLLBACK")
+        connection.execute("PRAGMA journal_mode=DELETE")
         return connection
     except BaseException:
         connection.close()
         raise
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Make a file of an older format one of this format, within the transaction that is open.
+
+    One transaction: after a crash the file is the old one, or the new one.
+    """
+    if version < 3:
+        for statement in _TO_3:
+            connection.execute(statement)
+        size = connection.execute("SELECT coalesce(sum(size), 0) FROM edits").fetchone()[0]
+        set_value(connection, "history", encoded("history", size))
 
 
 def settle(path: Path) -> None:
@@ -156,7 +240,7 @@ def settle(path: Path) -> None:
     if not os.access(path, os.W_OK):
         raise ProjectError(f"{path} is write-protected; choose another name.")
     try:
-        with closing(_connect_raw(path)) as connection:
+        with closing(connect_raw(path)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
             if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise other
@@ -169,6 +253,12 @@ def settle(path: Path) -> None:
 def _code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; 0 where the error came from Python."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def is_dead(error: sqlite3.Error) -> bool:
+    """Whether an open file can no longer be reached: its drive is away, or was."""
+    # Python's own error, without a code: the connection was closed when opening anew failed.
+    return _code(error) == sqlite3.SQLITE_IOERR or isinstance(error, sqlite3.ProgrammingError)
 
 
 @contextmanager
@@ -186,6 +276,11 @@ def sentences(path: Path) -> Iterator[None]:
             ) from error
         if code == sqlite3.SQLITE_NOTADB:
             raise ProjectError(f"{path} is not a Limn project.") from error
+        if code == sqlite3.SQLITE_CANTOPEN and not path.exists():
+            raise ProjectError(
+                f"{path} is not there any more (moved, deleted, or its drive is away); put it "
+                "back, then try again."
+            ) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
             raise ProjectError(
                 f"{path} can not be written (the file or its folder is read-only); "
@@ -195,7 +290,7 @@ def sentences(path: Path) -> Iterator[None]:
             raise ProjectError(
                 f"{path} can not be saved because the disk is full; make room, then save again."
             ) from error
-        if code == sqlite3.SQLITE_IOERR:
+        if is_dead(error):
             raise ProjectError(
                 f"{path} can not be read or written because its disk or network drive fails; "
                 "check the connection, then try again."
@@ -221,7 +316,7 @@ def get_value(connection: sqlite3.Connection, name: str, default: Any = None) ->
     ).fetchone()
     if row is None:
         return default
-    if _checksum(name, row[0]) != row[1]:
+    if checksum(name, row[0]) != row[1]:
         raise ValueError(f"the checksum of {name} does not fit")
     return json.loads(row[0])
 
@@ -237,9 +332,10 @@ def encoded(name: str, value: Any) -> str:
 def set_value(connection: sqlite3.Connection, name: str, text: str) -> None:
     """Keep a named value, which is `encoded` already."""
     connection.execute(
-        "INSERT OR REPLACE INTO properties VALUES (?, ?, ?)", (name, text, _checksum(name, text))
+        "INSERT OR REPLACE INTO properties VALUES (?, ?, ?)", (name, text, checksum(name, text))
     )
 
 
-def _checksum(name: str, text: str) -> int:
+def checksum(name: str, text: str) -> int:
+    """What is kept beside a named text, to notice damage."""
     return zlib.crc32(f"{name}\n{text}".encode())

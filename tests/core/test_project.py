@@ -17,12 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.core.paint_forever import SHAPE, random_step, record
+from tests.core.random_steps import SHAPE, random_step, record
 from unet_core import project as project_module
-from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
+from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.project import ImageReference, Project, ProjectError, ProjectLockedError
 from unet_core.stack import PlaneIndex
-from unet_core.tiling import Rect
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANES = [PlaneIndex(0, z) for z in range(SHAPE[1])]
@@ -93,36 +92,6 @@ def test_only_steps_next_to_the_present_are_loaded_of_a_long_history(path, monke
         np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills the way POSIX does")
-def test_kill_9_loses_no_acknowledged_edit(path):
-    rng = random.Random(9)
-    Project.create(path, SHAPE).close()
-    with Project.open(path) as project:
-        memory = project.load()
-    for seed in range(10):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tests.core.paint_forever", str(path), str(seed)],
-            cwd=ROOT, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        with child:
-            lines = [child.stdout.readline() for _ in range(rng.randrange(1, 12))]
-            time.sleep(rng.uniform(0, 0.02))  # somewhere in the middle of the next edits
-            child.kill()
-            steps = b"".join([*lines, child.stdout.read()]).count(b"saved\n")
-        assert steps >= len(lines)
-        steps_taken = random.Random(seed)
-        for _ in range(steps):
-            random_step(*memory, steps_taken)
-        with Project.open(path) as project:
-            now = project.load()
-        if not np.array_equal(labels(now[0]), labels(memory[0])):
-            # The edit that was being recorded may have made it, or not.
-            random_step(*memory, steps_taken)
-        assert_same_work(now, memory)
-        with Project.open(path) as project:
-            memory = project.load()
-
-
 def test_the_second_opener_gets_a_sentence(path):
     painted(path, 3)
     with Project.open(path) as project:
@@ -169,18 +138,151 @@ def test_the_image_is_found_when_both_have_moved_together(tmp_path):
 
 
 def test_the_newest_models_are_kept(path):
+    kept = project_module.MODELS_KEPT
     with Project.create(path, SHAPE) as project:
-        for n in range(5):
-            project.add_model(bytes([n]) * 100_000, {"steps": n})
+        for n in range(kept + 2):
+            project.add_model(bytes([n]) * 1000, {"steps": n})
     with Project.open(path) as project:
-        assert project.latest_model() == bytes([4]) * 100_000
-        assert [model.provenance["steps"] for model in project.models()] == [4, 3, 2]
-        project.add_model(b"newest", {})
+        assert project.latest_model() == bytes([kept + 1]) * 1000
+        assert [m.provenance["steps"] for m in project.models()] == [*range(kept + 1, 1, -1)]
+        assert {model.size for model in project.models()} == {1000}
+        newest = project.add_model(b"newest", {})
     damage = sqlite3.connect(path)
     with closing(damage), damage:
-        damage.execute("UPDATE models SET weights = x'00' WHERE id = 6")
+        damage.execute("UPDATE models SET weights = x'00' WHERE id = ?", (newest,))
     with Project.open(path) as project:
-        assert project.latest_model() == bytes([4]) * 100_000
+        assert project.latest_model() == bytes([kept + 1]) * 1000
+        with pytest.raises(ProjectError, match="damaged"):
+            project.model_weights(newest)
+        with pytest.raises(ProjectError, match="no model 1"):
+            project.model_weights(1)
+        assert project.model_weights(newest - 1) == project.latest_model()
+
+
+def test_pinned_and_shown_models_stay(path, monkeypatch):
+    with Project.create(path, SHAPE) as project:
+        pinned = project.add_model(b"pinned", {}, pinned=True)
+        shown = project.add_model(b"shown", {})
+        other = project.add_model(b"other", {})
+        project.set_shown_model(shown)
+        for n in range(20):
+            project.add_model(bytes([n]), {})
+        numbers = {model.id: model.pinned for model in project.models()}
+        assert numbers[pinned] and not numbers[shown] and other not in numbers
+        project.pin_model(pinned, False)
+        project.set_shown_model(None)
+        project.add_model(b"last", {})
+        assert {pinned, shown}.isdisjoint(model.id for model in project.models())
+        with pytest.raises(ProjectError, match="no model"):
+            project.pin_model(other, True)
+        monkeypatch.setattr(project_module, "MODELS_BUDGET", 250)
+        for _ in range(4):
+            newest = project.add_model(bytes(100), {})
+        assert [model.id for model in project.models()] == [newest, newest - 1]
+        project.add_model(bytes(1000), {})  # too large for the budget: the newest stays anyway
+        assert [model.size for model in project.models()] == [1000]
+    with Project.open(path) as project:
+        assert project.shown_model() is None
+
+
+def test_training_runs_are_kept(path, monkeypatch):
+    monkeypatch.setattr(project_module, "_RUNS_KEPT", 3)
+    with Project.create(path, SHAPE) as project:
+        for n in range(5):
+            project.add_training_run({"steps": n, "scores": [0.5, n], "name": "Zellkörper"})
+        with pytest.raises(ProjectError, match="too long"):
+            project.add_training_run({"text": "x" * 2**21})
+    with closing(sqlite3.connect(path)) as damage, damage:
+        damage.execute("UPDATE runs SET record = '{\"steps\": 7}' WHERE id = 4")
+    with Project.open(path) as project:
+        assert [run["steps"] for run in project.training_runs()] == [2, 4]
+        assert abs(project.training_runs()[0]["made"] - time.time()) < 10**4
+
+
+# ---- the history's budget
+
+
+def test_the_oldest_steps_are_forgotten_when_the_history_is_too_large(path):
+    memory = painted(path, 40)
+    edits = memory[1].position
+    rng = random.Random(2)
+    with Project.open(path) as project:
+        whole = project._get("history")
+        project.history_budget = whole // 3
+        # None of what has been loaded, and may be undone in the window.
+        project.load()
+        for _ in range(5):
+            record(project, *random_step(*memory, rng))
+        while memory[1].can_undo:
+            memory[0].apply(memory[1].undo())
+            project.record_undo()
+        with pytest.raises(ProjectError, match="nothing to undo"):
+            project.record_undo()
+        while memory[1].can_redo:
+            memory[0].apply(memory[1].redo())
+            project.record_redo()
+    with Project.open(path) as project:  # nobody has loaded it: nobody can want to undo
+        project.history_budget = whole // 3
+        while project._get("history") > project.history_budget:
+            before = project.edit_count()
+            record(project, *painting_step(memory, rng))
+            assert before - 8 < project.edit_count() <= before + 1
+    with Project.open(path) as project:
+        annotation, history = project.load()
+        assert 0 < history.position < edits
+        assert history.position == project.edit_count()
+        while edit := history.undo():
+            annotation.apply(edit)
+            memory[0].apply(memory[1].undo())
+            project.record_undo()
+            np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
+        with pytest.raises(ProjectError, match="nothing to undo"):
+            project.record_undo()
+        record(project, *painting_step((annotation, history), rng))
+    with Project.open(path) as project:
+        assert project._get("history") == sum(
+            project._connection.execute("SELECT size FROM edits").fetchone()
+        )
+        assert_same_work(project.load(), (annotation, history))
+
+
+def painting_step(memory, rng):
+    """A step that is no undo and no redo."""
+    while True:
+        what, edit = random_step(*memory, rng)
+        if edit is not None:
+            return what, edit
+        memory[0].apply(memory[1].redo() if what == "undo" else memory[1].undo())
+
+
+def test_a_long_history_is_loaded_as_far_as_memory_is_meant_for_it(path, monkeypatch):
+    memory = painted(path, 30)
+    monkeypatch.setattr(project_module, "_BYTES_LOADED", 50_000)
+    with Project.open(path) as project:
+        annotation, history = project.load()
+    assert 0 < history.position < memory[1].position
+    while edit := history.undo():
+        annotation.apply(edit)
+        memory[0].apply(memory[1].undo())
+    np.testing.assert_array_equal(labels(annotation), labels(memory[0]))
+
+
+def test_compacting_gives_room_back_and_changes_nothing(path):
+    memory = painted(path, 10)
+    with Project.open(path) as project:
+        for n in range(project_module.MODELS_KEPT):
+            project.add_model(bytes([n]) * 100_000, {})
+        project._connection.execute("DELETE FROM models")
+        before = path.stat().st_size
+        freed = project.compact()
+        assert freed > 900_000 and path.stat().st_size == before - freed
+        with pytest.raises(ProjectLockedError):
+            Project.open(path)
+        record(project, *random_step(*memory, random.Random(0)))
+        pages = project._connection.execute("PRAGMA page_count").fetchone()[0]
+        project._connection.execute(f"PRAGMA max_page_count={pages}")
+    with Project.open(path) as project:
+        assert_same_work(project.load(), memory)
 
 
 def test_save_as_goes_on_in_the_new_file(path, tmp_path):
@@ -272,25 +374,6 @@ def test_foreign_schemas_are_refused(path, statement, sentence):
     with closing(sqlite3.connect(path)) as stranger, stranger:
         stranger.execute(statement)
     assert sentence in refused(path)
-
-
-def test_a_project_from_before_objects_is_read_and_goes_on(path, tmp_path):
-    """Its tiles, that know no objects, are the same bytes."""
-    annotation = Annotation(SHAPE)
-    with Project.create(path, SHAPE) as project:
-        project.record(annotation.write(PLANES[0], np.full((50, 300), 2)))
-    with closing(sqlite3.connect(path)) as past, past:
-        past.execute("PRAGMA user_version=1")
-    with Project.open(path) as project:
-        loaded, history = project.load()
-        np.testing.assert_array_equal(labels(loaded), labels(annotation))
-        edit = loaded.fill(PLANES[0], Rect(5, 5, 9, 9), np.ones((9, 9), bool), 2, 1)
-        project.record(edit)
-        history.push(edit)
-    with closing(sqlite3.connect(path)) as now:
-        assert now.execute("PRAGMA user_version").fetchone()[0] > 1
-    with Project.open(path) as project:
-        assert_same_work(project.load(), (loaded, history))
 
 
 def test_a_bomb_in_a_tile_takes_no_memory(path):
@@ -400,7 +483,7 @@ def test_a_crashed_file_that_is_replaced_does_not_haunt_the_new_one(path, tmp_pa
         # In the middle of a transaction whose pages have spilled into the file already.
         project._connection.execute("PRAGMA cache_size=1")
         project._connection.execute("BEGIN IMMEDIATE")
-        project._connection.execute("INSERT INTO models VALUES (1, 0, '', '', zeroblob(300000))")
+        project._connection.execute("INSERT INTO models VALUES (1, 0, '', '', 0, zeroblob(300000))")
         project._connection.execute("DELETE FROM tiles")
         for suffix in ("", "-journal"):
             shutil.copy(tmp_path / f"x.limn{suffix}", tmp_path / f"crashed.limn{suffix}")

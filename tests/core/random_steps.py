@@ -1,11 +1,6 @@
-"""Paints into a project until it is killed: `python -m tests.core.paint_forever PROJECT SEED`.
-
-Prints a line after each edit that the project has acknowledged.
-"""
+"""Random steps of painting, the same for the same random numbers, for a project and in memory."""
 
 import random
-import sys
-from pathlib import Path
 
 from unet_core.annotation import Annotation, Edit, History
 from unet_core.project import Project
@@ -32,7 +27,9 @@ def random_step(
     while True:
         value = rng.randrange(4)
         number = rng.randrange(3) if value else 0
-        stroke = annotation.stroke(PlaneIndex(0, rng.randrange(3)), value, 15, number)
+        times, depths, *_ = annotation.shape
+        plane = PlaneIndex(rng.randrange(times), rng.randrange(depths))
+        stroke = annotation.stroke(plane, value, 15, number)
         for _ in range(3):
             stroke.to(rng.uniform(-20, 320), rng.uniform(-20, 540))
         painted = stroke.finish()
@@ -49,17 +46,3 @@ def record(project: Project, what: str, edit: Edit | None) -> None:
         project.record_undo()
     else:
         project.record_redo()
-
-
-def main(path: Path, seed: int) -> None:
-    """Go on with what the project holds."""
-    project = Project.open(path)
-    annotation, history = project.load()
-    rng = random.Random(seed)
-    while True:
-        record(project, *random_step(annotation, history, rng))
-        print("saved", flush=True)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,26 @@
+"""Kills at random moments lose nothing that was acknowledged; `benchmarks/torture.py` has more."""
+
+import multiprocessing
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.core.work_forever import kill_and_judge
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="kills the way POSIX does"
+)
+def test_twenty_kills_lose_nothing(tmp_path):
+    path = tmp_path / "work.limn"
+    rng = random.Random(9)
+    done = 0
+    for seed in range(20):
+        if seed % 10 == 0:  # it starts as a file of an older format
+            shutil.copy(DATA / "format2.limn", path)
+        done += sum(kill_and_judge(path, tmp_path / "copy.limn", seed, rng).values())
+    assert done > 60

@@ -1,0 +1,185 @@
+"""Works on a project until it is killed, and how to tell afterwards what must be there.
+
+The worker and the judge draw the same steps from the same seed. The worker says so after each step
+that the project has acknowledged; the judge takes the same steps in memory and compares.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from tests.core.random_steps import random_step, record
+from unet_core.annotation import Annotation, History
+from unet_core.project import Project
+
+# The share of steps that are not strokes, undo or redo.
+OTHERS = {"model": 0.04, "setting": 0.04, "run": 0.02, "copy": 0.04, "compact": 0.02}
+
+
+class Work:
+    """The state of a project in memory, and the next random step of it."""
+
+    def __init__(self, annotation: Annotation, history: History, seed: int) -> None:
+        self.annotation, self.history = annotation, history
+        self.setting: int | None = None
+        self.models: list[bytes] = []
+        self.runs = 0
+        self.copied: np.ndarray | None = None
+        self._rng = random.Random(seed)
+
+    def step(self, project: Project | None, copy: Path | None) -> str:
+        """Take the next step, also in the project where there is one; answers what it was."""
+        chance = self._rng.random()
+        for what, share in OTHERS.items():
+            chance -= share
+            if chance < 0:
+                self._other(what, project, copy)
+                return what
+        what, edit = random_step(self.annotation, self.history, self._rng)
+        if project is not None:
+            record(project, what, edit)
+        return what
+
+    def _other(self, what: str, project: Project | None, copy: Path | None) -> None:
+        if what == "model":
+            self.models.append(self._rng.randbytes(20_000))
+            if project is not None:
+                project.add_model(self.models[-1], {"n": len(self.models)})
+        elif what == "setting":
+            self.setting = self._rng.randrange(10**6)
+            if project is not None:
+                project.set_setting("n", self.setting)
+        elif what == "run":
+            self.runs += 1
+            if project is not None:
+                project.add_training_run({"n": self.runs})
+        elif what == "copy":
+            self.copied = labels(self.annotation)
+            if project is not None and copy is not None:
+                project.save_copy(copy)
+        elif project is not None:
+            project.compact()
+
+
+def labels(annotation: Annotation) -> np.ndarray:
+    """All labels: uint32 (T, Z, Y, X)."""
+    t, z, y, x = annotation.shape
+    whole = np.zeros((t, z, y, x), np.uint32)
+    for plane in annotation.labelled_planes():
+        whole[plane] = annotation.read_labels(plane)
+    return whole
+
+
+def work(path: Path, copy: Path, seed: int, acknowledge: Connection) -> None:
+    """Open the project (an old one is migrated) and go on until killed."""
+    project = Project.open(path)
+    acknowledge.send_bytes(b"open")
+    doing = Work(*project.load(), seed)
+    while True:
+        acknowledge.send_bytes(doing.step(project, copy).encode())
+
+
+def kill_and_judge(path: Path, copy: Path, seed: int, rng: random.Random) -> dict[str, int]:
+    """One worker, killed at a random moment: counts what it had acknowledged, by kind.
+
+    AssertionError where any of that is not there.
+    """
+    with Project.open(path, read_only=True) as project:
+        before = Work(*project.load(), seed)
+        before.setting = project.setting("n")
+        models_before = len(project.models())
+        runs_before = len(project.training_runs())
+    done = _acknowledged(path, copy, seed, rng)
+    steps = done[1:]
+    for what in steps:
+        assert before.step(None, None) == what
+    copied = before.copied
+    # The step in which it was killed may have made it, or not: one of the two.
+    with Project.open(path) as project:
+        now = project.load()
+        settled = (project.setting("n"), len(project.models()), len(project.training_runs()))
+        models = [project.model_weights(model.id) for model in project.models()]
+    expected = before.setting, models_before + len(before.models), runs_before + before.runs
+    if not _equal(now, before) or settled != _bounded(expected):
+        _ = before.step(None, None)
+        expected = before.setting, models_before + len(before.models), runs_before + before.runs
+    assert settled == _bounded(expected), (settled, expected)
+    newest = before.models[::-1][: len(models)]
+    assert models[: len(newest)] == newest
+    assert_same_history(now, (before.annotation, before.history))
+    if copied is not None:
+        with Project.open(copy, read_only=True) as project:
+            there = labels(project.load()[0])
+        assert any(np.array_equal(there, c) for c in (copied, before.copied) if c is not None)
+    return {what: done.count(what) for what in set(done)}
+
+
+def _bounded(counts: tuple[int | None, int, int]) -> tuple[int | None, int, int]:
+    """At most so many models and runs are kept."""
+    from unet_core.project import _RUNS_KEPT, MODELS_KEPT
+
+    return counts[0], min(counts[1], MODELS_KEPT), min(counts[2], _RUNS_KEPT)
+
+
+def _equal(one: tuple[Annotation, History], other: Work) -> bool:
+    return (
+        one[1].position == other.history.position
+        and len(one[1]) == len(other.history)
+        and np.array_equal(labels(one[0]), labels(other.annotation))
+    )
+
+
+def assert_same_history(one: tuple[Annotation, History], other: tuple[Annotation, History]) -> None:
+    """The same labels now and at every step of undo and redo. Walks both through."""
+    for step in ("stay", "undo", "redo"):
+        while True:
+            np.testing.assert_array_equal(labels(one[0]), labels(other[0]))
+            if step == "stay":
+                break
+            edits = [getattr(history, step)() for _, history in (one, other)]
+            assert (edits[0] is None) == (edits[1] is None)
+            if edits[0] is None:
+                break
+            one[0].apply(edits[0])
+            other[0].apply(edits[1])
+
+
+def _acknowledged(path: Path, copy: Path, seed: int, rng: random.Random) -> list[str]:
+    """What a worker says until it is killed, anywhere from its start to its twentieth step."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.core.work_forever"])
+    ours, theirs = context.Pipe(duplex=False)
+    worker = context.Process(target=work, args=(path, copy, seed, theirs), daemon=True)
+    worker.start()
+    theirs.close()
+    if rng.random() < 0.1:  # while it opens the project, or soon after
+        worker.join(rng.uniform(0, 0.2))
+        worker.kill()
+    said: list[str] = []
+    until = 0
+    for message in _messages(ours):
+        said.append(message)
+        if len(said) == 1:
+            until = rng.randrange(1, 20)
+        if len(said) == until:
+            # Somewhere in the middle of what comes next; which moment that is does not matter.
+            worker.join(rng.uniform(0, 0.03))
+            worker.kill()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL, "the worker failed by itself"
+    return said
+
+
+def _messages(pipe: Connection) -> Iterator[str]:
+    while True:
+        try:
+            yield pipe.recv_bytes().decode()
+        except EOFError:
+            return

@@ -1,0 +1,103 @@
+"""A copy of a project file that somebody else may be writing to: no lock is asked for or taken."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+from unet_core.atomic import os_reason
+from unet_core.project_file import ProjectError, ProjectLockedError
+
+_BLOCK = 2**20
+# SQLite keeps its locks on this part of a file, which never holds anything. Windows would refuse
+# to read it.
+_LOCKS = range(2**30, 2**30 + 4096)
+
+_PATIENCE = 10.0
+_PAUSE = 0.02
+
+
+class _Written(Protocol):
+    path: Path
+
+
+written_here: weakref.WeakValueDictionary[int, _Written] = weakref.WeakValueDictionary()
+"""The projects that this process writes to, by `id`. On POSIX, closing a plain reader of their
+files would drop their locks."""
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both are one file; False where one of them is not there."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def journal_of(path: Path) -> Path:
+    """What belongs to a project file while a transaction is unfinished."""
+    return path.with_name(path.name + "-journal")
+
+
+def steady_copy(source: Path, target: Path) -> None:
+    """Copy a project file, and the journal of an unfinished transaction, as of one moment.
+
+    Both are read until two readings in a row are equal: then that is what they were at the moment
+    between. Such a pair is what a crash at that moment would have left, and SQLite makes a sound
+    project of it. Raises ProjectError, or OSError where `target` can not be written.
+    """
+    for reference in written_here.valuerefs():
+        project = reference()
+        if project is not None and is_same(project.path, source):
+            raise ProjectLockedError(f"{source} is open in this window already; save a copy there.")
+    until = None
+    while _follow(source, target) | _follow(journal_of(source), journal_of(target)):
+        if until is None:  # the first reading may take as long as it takes
+            until = time.monotonic() + _PATIENCE
+        elif time.monotonic() > until:
+            raise ProjectError(f"{source} is being written to all the time; try again in a moment.")
+        else:
+            time.sleep(_PAUSE)
+
+
+def _follow(source: Path, target: Path) -> bool:
+    """Make `target` what `source` is: did that change anything?"""
+    try:
+        original = source.open("rb")
+    except FileNotFoundError:
+        had = target.exists()
+        target.unlink(missing_ok=True)
+        return had
+    except OSError as error:
+        raise _unreadable(source, error) from error
+    changed = not target.exists()
+    target.touch()
+    with original, target.open("r+b") as copy:
+        place = 0
+        while True:
+            if place == _LOCKS.start:
+                place = _LOCKS.stop
+            original.seek(place)
+            copy.seek(place)
+            size = _BLOCK - place % _BLOCK
+            try:
+                block = original.read(size)
+            except OSError as error:
+                raise _unreadable(source, error) from error
+            if copy.read(len(block)) != block:
+                copy.seek(place)
+                copy.write(block)
+                changed = True
+            place += len(block)
+            if len(block) < size:
+                break
+        if copy.seek(0, 2) > place:
+            copy.truncate(place)
+            changed = True
+    return changed
+
+
+def _unreadable(path: Path, error: OSError) -> ProjectError:
+    return ProjectError(f"{path} can not be read because {os_reason(error)}; try a copy of it.")

@@ -1,0 +1,472 @@
+"""Rescue: bring out of a damaged project whatever can still be read, into a new project.
+
+SQLite refuses a damaged database, or stops at the first damaged page. So the pages are read here,
+each for itself (https://www.sqlite.org/fileformat2.html): a row is taken where its page can be
+parsed, its columns look like a row of ours, and its checksum fits. What the tables lead to counts
+more than what lies on pages that nothing leads to any more. A label tile that is lost is taken from
+the undo history, where the newest step that changed it can be read.
+
+The damaged file is only ever read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import sqlite3
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unet_core.annotation import DEFAULT_CLASSES, Annotation, AnnotationError, ClassInfo
+from unet_core.atomic import replacing
+from unet_core.edits import MAX_PACKED_TILE, TILE, TileKey, is_sealed, unpack_tile
+from unet_core.labels import classes_of
+from unet_core.project_copy import steady_copy
+from unet_core.project_file import (
+    APPLICATION_ID,
+    MAX_BLOB,
+    MAX_TEXT,
+    SCHEMA,
+    VERSION,
+    ProjectError,
+    checksum,
+    connect,
+    connect_raw,
+    connect_unsafe,
+    encoded,
+    get_value,
+    sentences,
+    set_value,
+)
+
+Value = int | float | str | bytes | None
+
+_TABLE_LEAF, _TABLE_INTERIOR, _INDEX_LEAF, _INDEX_INTERIOR = 0x0D, 0x05, 0x0A, 0x02
+_PAGE_SIZE = 4096  # what SQLite gives new files; counts where the header is damaged
+_INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+_MAX_COLUMNS = 7
+_LOST_CLASS = "#009e73"
+
+
+@dataclass
+class Report:
+    """What `rescue` has brought out, and what not."""
+
+    tiles: int = 0
+    """Label tiles of 256 x 256 pixels."""
+    from_history: int = 0
+    """So many of the tiles are as the undo history knows them: the tile itself was damaged."""
+    edits: int = 0
+    """Steps of undo and redo."""
+    models: int = 0
+    runs: int = 0
+    damaged: int = 0
+    """Rows that were there, but did not fit their checksums."""
+    lost: tuple[str, ...] = ()
+    """What had to be guessed, in words: "classes", "image"."""
+
+    def sentence(self) -> str:
+        """All of it for the user."""
+        text = (
+            f"Brought out {self.tiles} label tiles ({self.from_history} of them from the undo "
+            f"history), {self.edits} steps of undo, {self.models} models and {self.runs} records "
+            f"of training; {self.damaged} damaged pieces were left behind"
+        )
+        if self.lost:
+            text += f", and these were lost: {', '.join(self.lost)}"
+        return f"{text}."
+
+
+def rescue(path: Path, target: Path) -> Report:
+    """Bring what can be read in the damaged project `path` into a new project `target`.
+
+    `target` must not exist. Raises ProjectError where nothing at all can be brought out, or the
+    files can not be read or written; then there is no target.
+    """
+    path, target = Path(path).absolute(), Path(target).absolute()
+    if not path.is_file():
+        raise ProjectError(f"{path} is no file; choose the damaged project.")
+    if target.exists():
+        raise ProjectError(f"{target} exists already; choose another name.")
+    report = Report()
+    with sentences(target), tempfile.TemporaryDirectory(prefix="limn-") as folder:
+        copy = Path(folder) / "damaged.limn"
+        steady_copy(path, copy)
+        _roll_back(copy)
+        with replacing(target) as part:
+            with closing(connect_unsafe(part)) as connection:
+                connection.execute("BEGIN")
+                for statement in SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={VERSION}")
+                _take_rows(copy, connection, report)
+                found = sum(
+                    connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                    for table in ("properties", "tiles", "changes", "models")
+                )
+                if not found:
+                    raise ProjectError(f"{path} holds nothing that a Limn project would hold.")
+                _mend(connection, report)
+                connection.execute("COMMIT")
+            connect(part, target).close()  # it opens, or it does not get the name
+    return report
+
+
+def _roll_back(copy: Path) -> None:
+    """Let SQLite take back what a crash left half done, where it is able to."""
+    with suppress(sqlite3.Error, ProjectError), closing(connect_raw(copy)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+
+
+def _take_rows(copy: Path, connection: sqlite3.Connection, report: Report) -> None:
+    """Put every sound row of the copy into the new project; of two for one place the first."""
+    if not copy.stat().st_size:
+        return
+    with (
+        copy.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        pages = _Pages(data)
+        for number in pages.in_order():
+            for rowid, row in pages.rows(number):
+                if (sound := _sound(rowid, row)) is not None:
+                    table, values = sound
+                    places = ", ".join("?" * len(values))
+                    connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", values)
+                elif _looks_like_ours(row):
+                    report.damaged += 1
+        report.damaged += pages.unreadable
+
+
+# ---- rows
+
+
+def _kinds(row: tuple[Value, ...]) -> str:
+    """The types of a row, a letter each: i(nteger), r(eal), t(ext), b(lob), n(ull)."""
+    return "".join("n" if v is None else {int: "i", float: "r", str: "t"}.get(type(v), "b")
+                   for v in row)  # fmt: skip
+
+
+def _looks_like_ours(row: tuple[Value, ...]) -> bool:
+    kinds = _kinds(row)
+    return kinds in ("tti", "iiiib") or (len(kinds) == 7 and kinds.startswith("iiiii"))
+
+
+def _sound(rowid: int | None, row: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
+    """The table that a row belongs to and its values there; None unless all its checks fit.
+
+    Rows of older formats are brought up to date; what those did not count is None for `_mend`.
+    """
+    # A time without fraction is stored as an integer.
+    kinds = _kinds(row)
+    if rowid is None:
+        return _sound_by_key(kinds, row)
+    if not 0 < rowid < 2**62:
+        return None
+    made = kinds[1:2] in ("i", "r")
+    if kinds[:2] == "nt" and kinds[2:3] in ("i", "r") and kinds[3:] in ("", "ii"):
+        # Without a count, -1: as many as are found.
+        parts, size = row[3:] if len(row) == 5 else (-1, 0)
+        return "edits", (rowid, str(row[1])[:100], row[2], parts, size)
+    if made and kinds[2:] in ("ttb", "ttib"):
+        *_, provenance, digest = row[:4]
+        weights, pinned = row[-1], row[4] if len(row) == 6 else 0
+        if hashlib.sha256(weights).hexdigest() == digest:  # type: ignore[arg-type]
+            return "models", (rowid, row[1], provenance, digest, pinned, weights)
+    if made and kinds[2:] == "ti" and checksum("run", str(row[2])) == row[3]:
+        return "runs", (rowid, *row[1:])
+    return None
+
+
+def _sound_by_key(kinds: str, row: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
+    if kinds == "tti" and checksum(str(row[0]), str(row[1])) == row[2]:
+        return "properties", row
+    if kinds == "iiiib" and _is_tile(row[:4], row[4]):
+        return "tiles", row
+    is_change = len(row) == 7 and kinds.startswith("iiiii") and set(kinds[5:]) <= set("nb")
+    # Both sides: an edit can not be undone with half of a change.
+    if is_change and _is_tile(row[1:5], row[5]) and _is_tile(row[1:5], row[6]):
+        return "changes", row
+    return None
+
+
+def _is_tile(key: tuple[Value, ...], packed: Value) -> bool:
+    numbers = [n for n in key if isinstance(n, int)]
+    return (
+        (packed is None or (isinstance(packed, bytes) and len(packed) <= MAX_PACKED_TILE))
+        and min(numbers) >= 0
+        and is_sealed(TileKey(*numbers), packed)
+    )
+
+
+# ---- what was lost
+
+
+def _mend(connection: sqlite3.Connection, report: Report) -> None:
+    """Make a project of the rows: whatever it needs is there, and fits."""
+    lost = []
+    position = _known(connection, "position")
+    if not isinstance(position, int) or position < 0:
+        position = connection.execute("SELECT coalesce(max(id), 0) FROM edits").fetchone()[0]
+        lost.append("position in the history")
+    report.from_history = connection.execute(
+        "INSERT OR IGNORE INTO tiles SELECT t, z, row, col, after FROM"
+        " (SELECT t, z, row, col, after, max(edit) FROM changes WHERE edit <= ?"
+        " GROUP BY t, z, row, col) WHERE after IS NOT NULL",
+        (position,),
+    ).rowcount
+    _mend_history(connection, position)
+
+    try:
+        shape = tuple(int(n) for n in _known(connection, "shape"))
+        Annotation(shape)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        lost.append("size of the image")
+        t, z, row, col = connection.execute(
+            "SELECT max(t), max(z), max(row), max(col) FROM tiles"
+        ).fetchone()
+        shape = (0, 0, TILE, TILE) if t is None else (t, z, (row + 1) * TILE, (col + 1) * TILE)
+        shape = (shape[0] + 1, shape[1] + 1, *shape[2:])
+    highest = _drop_unfitting_tiles(connection, shape, report)
+
+    try:
+        classes = [ClassInfo(str(c["name"]), str(c["color"]))
+                   for c in _known(connection, "classes")]  # fmt: skip
+    except (TypeError, ValueError, KeyError):
+        lost.append("classes")
+        classes = list(DEFAULT_CLASSES)
+    for value in range(len(classes) + 1, highest + 1):
+        classes.append(ClassInfo(f"class {value}", _LOST_CLASS))
+    if not connection.execute("SELECT 1 FROM properties WHERE name = 'image'").fetchone():
+        lost.append("image")
+        set_value(connection, "image", "null")
+
+    history = connection.execute("SELECT coalesce(sum(size), 0) FROM edits").fetchone()[0]
+    values: dict[str, Any] = {
+        "shape": list(shape),
+        "position": position,
+        "classes": [asdict(c) for c in classes],
+        "history": history,
+    }
+    for name, value in values.items():
+        set_value(connection, name, encoded(name, value))
+    report.lost = tuple(lost)
+    for table in ("tiles", "edits", "models", "runs"):
+        count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        setattr(report, table, count)
+
+
+def _mend_history(connection: sqlite3.Connection, position: int) -> None:
+    """Keep the unbroken run of whole edits around the present."""
+    connection.execute(
+        "UPDATE edits SET parts = (SELECT count(*) FROM changes WHERE edit = id) WHERE parts < 0"
+    )
+    whole = (
+        "SELECT id FROM edits WHERE parts > 0"
+        " AND parts = (SELECT count(*) FROM changes WHERE edit = id)"
+    )
+    first, last = position + 1, position
+    for (number,) in connection.execute(f"{whole} AND id <= ? ORDER BY id DESC", (position,)):
+        if number != first - 1:
+            break
+        first = number
+    for (number,) in connection.execute(f"{whole} AND id > ? ORDER BY id", (position,)):
+        if number != last + 1:
+            break
+        last = number
+    for table, column in (("edits", "id"), ("changes", "edit")):
+        connection.execute(f"DELETE FROM {table} WHERE {column} NOT BETWEEN ? AND ?", (first, last))
+    connection.execute(
+        "UPDATE edits SET size = (SELECT coalesce(sum(coalesce(length(before), 0) +"
+        " coalesce(length(after), 0)), 0) FROM changes WHERE edit = id)"
+    )
+
+
+def _drop_unfitting_tiles(
+    connection: sqlite3.Connection, shape: tuple[int, ...], report: Report
+) -> int:
+    """Remove tiles that are none or lie outside the image; answers the highest class of all."""
+    highest = 0
+    unfit = []
+    for *numbers, packed in connection.execute("SELECT * FROM tiles"):
+        key = TileKey(*numbers)
+        try:
+            tile = unpack_tile(key, packed)
+            if tile is None:
+                raise AnnotationError("no tile")
+            Annotation.from_tiles(shape, [(key, tile)])  # type: ignore[arg-type]
+        except AnnotationError:
+            unfit.append(numbers)
+        else:
+            highest = max(highest, int(classes_of(tile).max()))
+    report.damaged += len(unfit)
+    connection.executemany("DELETE FROM tiles WHERE t = ? AND z = ? AND row = ? AND col = ?", unfit)
+    return highest
+
+
+def _known(connection: sqlite3.Connection, name: str) -> Any:
+    try:
+        return get_value(connection, name)
+    except (ValueError, json.JSONDecodeError):
+        return None
+
+
+# ---- pages
+
+
+class _Pages:
+    """The pages of a database, as far as they can be understood, numbered from 1."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+        size = int.from_bytes(data[16:18], "big")
+        size = 65536 if size == 1 else size
+        self.size = size if size in [2**n for n in range(9, 17)] else _PAGE_SIZE
+        # The usable part; at most 255 bytes of a page may be reserved, ours reserve none.
+        self._usable = self.size
+        self.count = -(-len(data) // self.size)
+        self.unreadable = 0
+        """Pages that claim to hold rows, and rows on them, that can not be parsed."""
+
+    def in_order(self) -> list[int]:
+        """Those that the tables lead to, then the others except those that are known as free."""
+        reached = self._reached()
+        free = self._free() - reached
+        others = set(range(1, self.count + 1)) - reached - free
+        return [*sorted(reached), *sorted(others)]
+
+    def rows(self, number: int) -> Iterator[tuple[int | None, tuple[Value, ...]]]:
+        """The rows on a page, each with its row id; None for tables that have a key instead."""
+        page = self._page(number)
+        kind = page[self._start(number)] if len(page) > 108 else 0
+        if kind not in (_TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR):
+            return
+        for place in self._cells(number):
+            try:
+                place += 4 if kind == _INDEX_INTERIOR else 0
+                length, place = _varint(page, place)
+                rowid = None
+                if kind == _TABLE_LEAF:
+                    rowid, place = _varint(page, place)
+                yield rowid, _record(self._payload(page, place, length, kind == _TABLE_LEAF))
+            except (IndexError, ValueError, struct.error):
+                self.unreadable += 1
+
+    def _page(self, number: int) -> bytes:
+        return self._data[(number - 1) * self.size : number * self.size]
+
+    @staticmethod
+    def _start(number: int) -> int:
+        return 100 if number == 1 else 0
+
+    def _cells(self, number: int) -> list[int]:
+        page, start = self._page(number), self._start(number)
+        count = int.from_bytes(page[start + 3 : start + 5], "big")
+        first = start + (12 if page[start] in (_TABLE_INTERIOR, _INDEX_INTERIOR) else 8)
+        count = min(count, (len(page) - first) // 2)
+        return list(struct.unpack_from(f">{count}H", page, first)) if count > 0 else []
+
+    def _payload(self, page: bytes, place: int, length: int, in_table: bool) -> bytes:
+        """The bytes of a row, those on overflow pages included."""
+        if not 0 < length <= min(MAX_BLOB + MAX_TEXT, len(self._data)):
+            raise ValueError("no sensible length")
+        usable = self._usable
+        most = usable - 35 if in_table else (usable - 12) * 64 // 255 - 23
+        local = length
+        if length > most:
+            least = (usable - 12) * 32 // 255 - 23
+            local = least + (length - least) % (usable - 4)
+            local = least if local > most else local
+        parts = [page[place : place + local]]
+        left = length - local
+        place += local
+        following = int.from_bytes(page[place : place + 4], "big") if left else 0
+        while left:  # ends: `left` shrinks with every page
+            overflow = self._page(following) if 0 < following <= self.count else b""
+            part = overflow[4 : 4 + min(left, usable - 4)]
+            if not part:
+                raise ValueError("the rest of a row is missing")
+            parts.append(part)
+            left -= len(part)
+            following = int.from_bytes(overflow[:4], "big")
+        return b"".join(parts)
+
+    def _reached(self) -> set[int]:
+        """The pages that the tables' roots lead to, page 1 included."""
+        todo = [1]
+        for _, row in self.rows(1):
+            if _kinds(row) == "tttit":
+                todo.append(int(row[3]))  # type: ignore[arg-type]
+        reached: set[int] = set()
+        while todo:
+            number = todo.pop()
+            if number in reached or not 0 < number <= self.count:
+                continue
+            reached.add(number)
+            page, start = self._page(number), self._start(number)
+            if len(page) > 112 and page[start] in (_TABLE_INTERIOR, _INDEX_INTERIOR):
+                places = [start + 8, *self._cells(number)]
+                todo += [int.from_bytes(page[p : p + 4], "big") for p in places]
+        return reached
+
+    def _free(self) -> set[int]:
+        """The pages of the free list, as far as it can be followed."""
+        free: set[int] = set()
+        trunk = int.from_bytes(self._data[32:36], "big")
+        while 0 < trunk <= self.count and trunk not in free:
+            free.add(trunk)
+            page = self._page(trunk)
+            if len(page) < self.size:
+                break
+            trunk, count = struct.unpack_from(">II", page)
+            free.update(struct.unpack_from(f">{min(count, self.size // 4 - 2)}I", page, 8))
+        return free
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A number of 1 to 9 bytes and the place after it."""
+    value = 0
+    for i in range(8):
+        byte = data[place + i]
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, place + i + 1
+    return (value << 8 | data[place + 8]), place + 9
+
+
+def _record(payload: bytes) -> tuple[Value, ...]:
+    """The values of a row. ValueError, IndexError or struct.error where it can not be one."""
+    end, place = _varint(payload, 0)
+    types = []
+    while place < end:
+        kind, place = _varint(payload, place)
+        types.append(kind)
+        if len(types) > _MAX_COLUMNS:
+            raise ValueError("more columns than any of our tables has")
+    values: list[Value] = []
+    place = end
+    for kind in types:
+        if kind in (0, 8, 9):
+            values.append((None, 0, 1)[max(0, kind - 7)])
+            continue
+        if kind in (10, 11):
+            raise ValueError("a type that is not in use")
+        size = _INTEGER_SIZES.get(kind, 8 if kind == 7 else (kind - 12) // 2)
+        raw = payload[place : place + size]
+        if len(raw) != size:
+            raise ValueError("a value is cut short")
+        place += size
+        if kind == 7:
+            values.append(struct.unpack(">d", raw)[0])
+        elif kind < 7:
+            values.append(int.from_bytes(raw, "big", signed=True))
+        else:
+            values.append(raw if kind % 2 == 0 else raw.decode())
+    return tuple(values)

@@ -9,7 +9,6 @@ import platform
 import sys
 import time
 from collections import deque
-from importlib.metadata import PackageNotFoundError, version
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
@@ -110,6 +109,8 @@ def report(trace: str) -> str:
 
 
 def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 30 ms that no start needs
+
     try:
         return version(name)
     except PackageNotFoundError:

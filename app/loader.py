@@ -35,6 +35,9 @@ PAGES_SHARE = 8
 SHOW_SECONDS = 0.1
 """While the overview of a large plane is made, what there is of it is given at most this often."""
 
+PREPARED_SECONDS = 0.2
+"""The next plane is prepared where the present one took no longer than this."""
+
 _CHUNK = 1 << 18
 """Pixels converted at a time."""
 
@@ -121,6 +124,19 @@ class _ReadPlane:
 
 
 @dataclass(frozen=True)
+class _Ahead:
+    """A plane that nobody has asked for yet, but probably will."""
+
+    request: _Request
+    loaded: LoadedPlane
+
+    def answers(self, request: _Request) -> bool:
+        mine = self.request
+        same = mine.plane == request.plane and mine.displays == request.displays
+        return same and mine.stack is request.stack
+
+
+@dataclass(frozen=True)
 class _Failure:
     number: int
     plane: PlaneIndex
@@ -146,7 +162,7 @@ class PlaneLoader(QThread):
 
     While requests come faster than planes can be read, each plane that was read is still
     delivered, in order: a slider being dragged shows that it moves. Nothing from before the last
-    `forget` is delivered.
+    `forget` is delivered. With nothing to do it prepares the next plane of a walk through a stack.
     """
 
     loaded = Signal(object)
@@ -165,6 +181,8 @@ class PlaneLoader(QThread):
         self._answer: LoadedPlane | _Failure | None = None
         self._pieces: list[Piece] = []
         self._kept: _ReadPlane | None = None
+        self._expected: _Request | None = None
+        self._ahead: _Ahead | None = None
         self._shown: _LargeShown | None = None
         self._view = View((), ())
         self._todo: list[Where] = []  # blocks in view, to be given still
@@ -227,6 +245,8 @@ class PlaneLoader(QThread):
         self._request = None
         self._answer = None
         self._kept = None
+        self._expected = None
+        self._ahead = None
         self._shown = None
         self._view, self._todo = View((), ()), []
         self._pieces.clear()
@@ -263,6 +283,9 @@ class PlaneLoader(QThread):
                     if not shown.large.complete:
                         read_on = partial(self._read_on, shown)
                         return partial(self._guarded, shown.request, read_on)
+                if self._expected is not None:
+                    expected, self._expected = self._expected, None
+                    return partial(self._prepare, expected)
                 self._condition.wait()
             return None
 
@@ -289,12 +312,32 @@ class PlaneLoader(QThread):
             return self._load_large(request)
         with self._condition:
             self._shown = None
-        read = self._read(request)
-        image = to_display(read.raw, request.displays, is_rgb=request.stack.is_rgb)
-        loaded = LoadedPlane(
-            request.number, request.plane, image, overviews(image), read.raw, read.histograms
-        )
+        began, former, ahead = time.monotonic(), self._kept, self._ahead
+        if ahead is not None and ahead.answers(request):
+            loaded = replace(ahead.loaded, number=request.number)
+            read = _ReadPlane(request.stack, request.plane, loaded.raw, loaded.histograms)
+        else:
+            read = self._read(request)
+            loaded = _ready(request, read)
+        with self._condition:
+            if request.number > self._forgotten:
+                self._kept, self._ahead = read, None
+                # Where reading is slow, a wrong guess would keep the right plane waiting.
+                if time.monotonic() - began < PREPARED_SECONDS:
+                    self._expected = _next_of_walk(request, former)
         return loaded, []
+
+    def _prepare(self, expected: _Request) -> _Result:
+        """Get a plane ready that nobody has asked for; if it cannot be read, nobody is told."""
+        try:
+            ahead = _Ahead(expected, _ready(expected, _read_plane(expected)))
+        except Exception:
+            logger.debug("plane %s could not be prepared", expected.plane, exc_info=True)
+            return None, []
+        with self._condition:
+            if expected.number > self._forgotten:
+                self._ahead = ahead
+        return None, []
 
     # --- large planes ------------------------------------------------------------------------
 
@@ -343,15 +386,10 @@ class PlaneLoader(QThread):
         return Piece(request.number, request.plane, at, image)
 
     def _read(self, request: _Request) -> _ReadPlane:
-        stack, plane, kept = request.stack, request.plane, self._kept
-        if kept is not None and kept.stack is stack and kept.plane == plane:
+        kept = self._kept
+        if kept is not None and kept.stack is request.stack and kept.plane == request.plane:
             return kept
-        raw = stack.plane(plane.t, plane.z)
-        read = _ReadPlane(stack, plane, raw, _histograms(raw, is_rgb=stack.is_rgb))
-        with self._condition:
-            if request.number > self._forgotten:
-                self._kept = read
-        return read
+        return _read_plane(request)
 
     @Slot()
     def _deliver(self) -> None:
@@ -366,6 +404,36 @@ class PlaneLoader(QThread):
             self.loaded.emit(replace(answer, pieces=tuple(pieces)))
         elif pieces := [piece for piece in pieces if piece.number > self._forgotten]:
             self.pieces.emit(pieces)
+
+
+def _read_plane(request: _Request) -> _ReadPlane:
+    stack, plane = request.stack, request.plane
+    raw = stack.plane(plane.t, plane.z)
+    return _ReadPlane(stack, plane, raw, _histograms(raw, is_rgb=stack.is_rgb))
+
+
+def _ready(request: _Request, read: _ReadPlane) -> LoadedPlane:
+    image = to_display(read.raw, request.displays, is_rgb=request.stack.is_rgb)
+    return LoadedPlane(
+        request.number, request.plane, image, overviews(image), read.raw, read.histograms
+    )
+
+
+def _next_of_walk(request: _Request, former: _ReadPlane | None) -> _Request | None:
+    """What will be asked for if a step to the next plane is taken once more.
+
+    None where there was no such step, or the stack ends.
+    """
+    if former is None or former.stack is not request.stack:
+        return None
+    (t, z), (old_t, old_z) = request.plane, former.plane
+    if abs(t - old_t) + abs(z - old_z) != 1:
+        return None
+    following = PlaneIndex(2 * t - old_t, 2 * z - old_z)
+    times, slices = request.stack.shape[:2]
+    if not (0 <= following.t < times and 0 <= following.z < slices):
+        return None
+    return replace(request, plane=following)
 
 
 def _histograms(raw: NDArray[Any], *, is_rgb: bool) -> tuple[Histogram, ...]:

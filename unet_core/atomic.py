@@ -56,9 +56,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
-        for file in part.rglob("*"):
-            if file.is_file():
-                sync_file(file)
+        for entry in (part, *part.rglob("*")):
+            if entry.is_dir():
+                sync_folder(entry)
+            else:
+                sync_file(entry)
         if path.exists():
             path.rename(old)
         try:

@@ -2,27 +2,27 @@
 
 Every plane is an image, every object in it an annotation; category ids are the label values, so
 they are the same in every export. Masks are runs of pixels down the columns, outside first, in the
-compact text that COCO's own tools write. One annotation to a line, as in `geojson`.
+compact text that COCO's own tools write. One annotation to a line, see `json_lines`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_core.atomic import sync_file
-from unet_core.export import Progress, differs, forget_cached, writing
+from unet_core.export import Progress
+from unet_core.json_lines import write_entries
 from unet_core.masks import Masks, PlaneObject
 
 
 def write_coco(path: Path, masks: Masks, overwrite: bool = True) -> Iterator[Progress]:
     """Write all objects as COCO's JSON; read back and compared pixel by pixel."""
-    extent, count = masks.extent, len(masks.planes)
+    extent = masks.extent
     height, width = extent.shape[3:]
     many = masks.stack.shape[0] * masks.stack.shape[1] > 1
     images = []
@@ -41,62 +41,35 @@ def write_coco(path: Path, masks: Masks, overwrite: bool = True) -> Iterator[Pro
         ],
         "images": images,
     }
-    sizes: list[int] = []
-    meant, again = hashlib.blake2b(), hashlib.blake2b()
-    with writing(path, extent, overwrite) as part:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
-            between, total = "\n", 0
-            for i in range(count):
-                before = total
-                for found in masks.objects_in(i):
-                    total += 1
-                    y, x, tall, wide = found.box
-                    counts = packed_runs(runs_of(found, height, width))
-                    annotation = {
-                        "id": total,
-                        "image_id": i + 1,
-                        "category_id": found.value,
-                        "segmentation": {"size": [height, width], "counts": counts},
-                        "area": int(found.mask.sum()),
-                        "bbox": [x, y, wide, tall],
-                        "iscrowd": 0,
-                        "object": found.number,
-                    }
-                    line = json.dumps(annotation)
-                    meant.update(line.encode())
-                    file.write(between + line)
-                    between = ",\n"
-                sizes.append(total - before)
-                yield Progress(i + 1, 2 * count, f"Writing plane {i + 1} of {count}")
-            file.write("\n]}\n")
-        sync_file(part)
-        forget_cached(part)
-        with part.open(encoding="utf-8") as file:
-            file.readline()
-            for i in range(count):
-                labels = np.zeros((width, height), np.uint32)  # columns first
-                flat = labels.ravel()
-                try:
-                    for _ in range(sizes[i]):
-                        line = file.readline().rstrip(",\n")
-                        again.update(line.encode())
-                        annotation = json.loads(line)
-                        runs = unpacked_runs(annotation["segmentation"]["counts"])
-                        ends = np.cumsum(runs)
-                        if runs.min() < 0 or ends[-1] != labels.size:
-                            raise ValueError("runs that do not cover the plane")
-                        for start, end in zip(
-                            ends[::2].tolist(), ends[1::2].tolist(), strict=False
-                        ):
-                            flat[start:end] = annotation["object"]
-                except (ValueError, IndexError, KeyError) as error:
-                    raise differs(path.name) from error
-                if not np.array_equal(labels.T, masks.object_map(i)):
-                    raise differs(path.name)
-                yield Progress(count + i + 1, 2 * count, f"Checking plane {i + 1} of {count}")
-            if again.digest() != meant.digest():
-                raise differs(path.name)
+    ids = itertools.count(1)
+
+    def annotations(i: int) -> Iterator[dict[str, Any]]:
+        for found in masks.objects_in(i):
+            y, x, tall, wide = found.box
+            counts = packed_runs(runs_of(found, height, width))
+            yield {
+                "id": next(ids),
+                "image_id": i + 1,
+                "category_id": found.value,
+                "segmentation": {"size": [height, width], "counts": counts},
+                "area": int(found.mask.sum()),
+                "bbox": [x, y, wide, tall],
+                "iscrowd": 0,
+                "object": found.number,
+            }
+
+    def labels(i: int, annotations: Iterator[Any]) -> NDArray[np.uint32]:
+        flat = np.zeros(width * height, np.uint32)  # columns first
+        for annotation in annotations:
+            runs = unpacked_runs(annotation["segmentation"]["counts"])
+            ends = np.cumsum(runs)
+            if runs.min() < 0 or ends[-1] != flat.size:
+                raise ValueError("runs that do not cover the plane")
+            for start, end in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=False):
+                flat[start:end] = annotation["object"]
+        return flat.reshape(width, height).T
+
+    return write_entries(path, masks, head, "annotations", annotations, labels, overwrite)
 
 
 def runs_of(found: PlaneObject, height: int, width: int) -> list[int]:

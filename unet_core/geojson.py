@@ -1,13 +1,12 @@
 """GeoJSON as QuPath has it: every object of every plane a polygon with its class; written and read.
 
 Coordinates are pixels of the full-resolution image, y down, along the pixels' edges. The standard
-is RFC 7946; `objectType`, `classification` and `plane` are QuPath's. One feature to a line, so that
-a file of any size is written, and checked, with one feature in memory.
+is RFC 7946; `objectType`, `classification` and `plane` are QuPath's. One feature to a line, see
+`json_lines`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unet_core.atomic import sync_file
 from unet_core.contours import Contour, Ring, contours
-from unet_core.export import Progress, differs, forget_cached, writing
+from unet_core.export import Progress
+from unet_core.json_lines import write_entries
 from unet_core.masks import Masks
 from unet_core.shapes import Shape, ShapeError, painted, ring_of
 from unet_core.stack import PlaneIndex
@@ -36,57 +36,39 @@ def write_geojson(path: Path, masks: Masks, overwrite: bool = True) -> Iterator[
 
     What was painted is an annotation in QuPath, what was predicted a detection.
     """
-    extent, count = masks.extent, len(masks.planes)
-    features: list[int] = []
-    meant, again = hashlib.blake2b(), hashlib.blake2b()
-    with writing(path, extent, overwrite) as part:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write('{"type": "FeatureCollection", "limn": ')
-            file.write(json.dumps(dict(masks.notes), ensure_ascii=False))
-            file.write(', "features": [')
-            between = "\n"
-            for i, plane in enumerate(masks.planes):
-                outlines = contours(masks.object_map(i))
-                for found in masks.objects_in(i):
-                    info = masks.class_info(found.value)
-                    place = extent.in_image(plane)
-                    name = f"{extent.path.name}/{place.t}/{place.z}/{found.number}"
-                    feature = {
-                        "type": "Feature",
-                        "id": str(uuid.uuid5(_NAMES, name)),
-                        "geometry": _geometry(outlines[found.number], place),
-                        "properties": {
-                            "objectType": "annotation" if found.painted else "detection",
-                            "name": str(found.number),
-                            "classification": {"name": info.name, "color": _rgb(info.color)},
-                        },
-                    }
-                    line = json.dumps(feature, ensure_ascii=False)
-                    meant.update(line.encode())
-                    file.write(between + line)
-                    between = ",\n"
-                features.append(len(outlines))
-                yield Progress(i + 1, 2 * count, f"Writing plane {i + 1} of {count}")
-            file.write("\n]}\n")
-        sync_file(part)
-        forget_cached(part)
-        with part.open(encoding="utf-8") as file:
-            file.readline()
-            for i, plane in enumerate(masks.planes):
-                try:
-                    lines = [file.readline().rstrip(",\n") for _ in range(features[i])]
-                    again.update("".join(lines).encode())
-                    shapes = [_shape(json.loads(line)) for line in lines]
-                    areas = [shape for shape in shapes if shape is not None]
-                    same = np.array_equal(painted(areas, *extent.shape[3:]), masks.object_map(i))
-                except (ShapeError, ValueError) as error:
-                    raise differs(path.name) from error
-                if not same or {shape.plane for shape in areas} - {extent.in_image(plane)}:
-                    raise differs(path.name)
-                yield Progress(count + i + 1, 2 * count, f"Checking plane {i + 1} of {count}")
-            # Corners can be wrong and all pixel centres right.
-            if again.digest() != meant.digest():
-                raise differs(path.name)
+    extent = masks.extent
+    head = {"type": "FeatureCollection", "limn": dict(masks.notes)}
+
+    def features(i: int) -> Iterator[dict[str, Any]]:
+        outlines = contours(masks.object_map(i))
+        place = extent.in_image(masks.planes[i])
+        for found in masks.objects_in(i):
+            info = masks.class_info(found.value)
+            name = f"{extent.path.name}/{place.t}/{place.z}/{found.number}"
+            yield {
+                "type": "Feature",
+                "id": str(uuid.uuid5(_NAMES, name)),
+                "geometry": _geometry(outlines[found.number], place),
+                "properties": {
+                    "objectType": "annotation" if found.painted else "detection",
+                    "name": str(found.number),
+                    "classification": {"name": info.name, "color": _rgb(info.color)},
+                },
+            }
+
+    def labels(i: int, features: Iterator[Any]) -> NDArray[np.uint32]:
+        return painted(_areas(features, extent.in_image(masks.planes[i])), *extent.shape[3:])
+
+    return write_entries(path, masks, head, "features", features, labels, overwrite)
+
+
+def _areas(features: Iterator[Any], plane: PlaneIndex) -> Iterator[Shape]:
+    """Features as shapes; ShapeError where one is no area, or lies on another plane."""
+    for feature in features:
+        shape = _shape(feature)
+        if shape is None or shape.plane != plane:
+            raise ShapeError("A feature is not where it belongs.")
+        yield shape
 
 
 def read_geojson(path: Path) -> Iterator[Shape | None]:

@@ -103,8 +103,9 @@ def importing(
     one sentence, where they are damaged, absurd or do not fit.
 
     """
-    if not 1 < value <= MAX_CLASSES:
-        raise ValueError(f"{value} is no class that objects may have")
+    for one in (value, *(values or {}).values()):
+        if not BACKGROUND < one <= MAX_CLASSES:
+            raise ValueError(f"{one} is no class that objects may have")
     numbers = _Numbers(annotation.next_object())
     counts = {"skipped": 0}
     found: Iterator[Progress | tuple[PlaneIndex, Labels]]

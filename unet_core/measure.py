@@ -40,8 +40,8 @@ def measure(
 
     `labels(plane)` gives `(Y, X)` object numbers, 0 background; `name` goes into the first column.
     Sizes are in pixels (voxels where there are several z planes) and, where the pixel size is
-    known, in µm² (µm³); positions in pixels, the centre of the first pixel being 0, and in µm.
-    Intensities are those of the file. Holds one plane in memory.
+    known, in µm² (µm³); positions in pixels and in µm, the centre of the image's first pixel being
+    0. Intensities are those of the file. Holds one plane in memory.
 
     times, slices   which planes to measure, all if not given
     more            gives further columns for a time point and the numbers of its objects
@@ -100,7 +100,8 @@ def _measure_volume(
     statistics = _Statistics(count, stack.shape[2])
     sums = np.zeros((3, count))
     box = np.full((6, count), -1, np.int64)
-    for z, plane in enumerate(planes):
+    for plane in planes:
+        z = plane.z
         known, numbers = compact(labels(plane))
         at = np.searchsorted(everyone, known)
         statistics.add(numbers, at, stack.plane(*plane))

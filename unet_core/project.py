@@ -179,10 +179,12 @@ class Project:
         *,
         image: ImageReference | None = None,
         classes: Sequence[ClassInfo] = DEFAULT_CLASSES,
+        draft: bool = False,
     ) -> Project:
         """Make a new project file for labels of shape (T, Z, Y, X), and open it.
 
-        The folder must exist, the file must not.
+        The folder must exist, the file must not. draft: a power cut may spoil it, so that nothing
+        waits for the disk, until `save_as` makes a lasting one of it.
         """
         path = Path(path).absolute()
         if path.exists():
@@ -209,7 +211,10 @@ class Project:
                 connection.execute("COMMIT")
             finally:
                 connection.close()
-        return cls.open(path)
+        project = cls.open(path)
+        if draft:
+            project._connection.execute("PRAGMA synchronous=OFF")
+        return project
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Project:
@@ -536,8 +541,8 @@ class Project:
                 self.path.unlink()
         self._tidy()
         self._private = None
+        # A change in doubt stays in doubt: the copy has it, or has it not, as the old file.
         self.path, self._connection = path, moved
-        self._doubt = None
         self._writes = int(self._get("writes", 0))
         written_here[id(self)] = self
 

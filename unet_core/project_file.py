@@ -196,8 +196,9 @@ def connect(path: Path, about: Path | None = None) -> sqlite3.Connection:
         for value in ("shape", "position", "classes", "image"):
             if get_value(connection, value) is None and value != "image":
                 raise ValueError(f"{value} is missing")
-        if not isinstance(get_value(connection, "position"), int):
-            raise ValueError("the position is no number")
+        for number in ("position", "history", "writes"):  # older formats have only the first
+            if not isinstance(get_value(connection, number, 0), int):
+                raise ValueError(f"{number} is no number")
         # Also where there is nothing to change, as a write: finds out now whether the file and its
         # folder can be written to, not at the first stroke.
         connection.execute(f"PRAGMA user_version={VERSION}")

@@ -51,6 +51,9 @@ _TABLE_LEAF, _TABLE_INTERIOR, _INDEX_LEAF, _INDEX_INTERIOR = 0x0D, 0x05, 0x0A, 0
 _PAGE_SIZE = 4096  # what SQLite gives new files; counts where the header is damaged
 _INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _MAX_COLUMNS = 7
+# An overflow page belongs to one row. Where damage or a stranger lets many rows lead to the same
+# ones, so many times as there are pages they are followed.
+_FOLLOWED = 8
 _LOST_CLASS = "#009e73"
 
 
@@ -332,6 +335,7 @@ class _Pages:
         # The usable part; at most 255 bytes of a page may be reserved, ours reserve none.
         self._usable = self.size
         self.count = -(-len(data) // self.size)
+        self._to_follow = _FOLLOWED * self.count
         self.unreadable = 0
         """Pages that claim to hold rows, and rows on them, that can not be parsed."""
 
@@ -389,7 +393,9 @@ class _Pages:
         place += local
         following = int.from_bytes(page[place : place + 4], "big") if left else 0
         while left:  # ends: `left` shrinks with every page
-            overflow = self._page(following) if 0 < following <= self.count else b""
+            self._to_follow -= 1
+            known = 0 < following <= self.count and self._to_follow >= 0
+            overflow = self._page(following) if known else b""
             part = overflow[4 : 4 + min(left, usable - 4)]
             if not part:
                 raise ValueError("the rest of a row is missing")

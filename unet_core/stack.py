@@ -179,7 +179,7 @@ class Stack:
         no such plane.
         """
         self._check_plane(t, z)
-        plane = self._read(t, z, None, 0)
+        plane = self._read(t, z, None, 0).view()  # the flags are its own
         plane.flags.writeable = False
         return plane
 
@@ -196,7 +196,7 @@ class Stack:
         if rect.empty or rect.intersect(Rect(0, 0, *self.levels[level])) != rect:
             raise IndexError(f"{rect} of planes of {self.levels[level]} pixels")
         part = self._read(t, z, rect, level)
-        return part if part.flags.writeable and part.flags.owndata else part.copy()
+        return part if part.flags.owndata else part.copy()
 
     def lazy_plane(self, t: int, z: int) -> "Array | LazyPlane":
         """What can be sliced like `plane(t, z)`; of a large plane only the slices are read."""
@@ -245,8 +245,7 @@ class Stack:
         plane = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if source.white_is is not None:
             plane = _inverted(plane, source.white_is)
-        # A view where nothing changes, whose flags are its own.
-        return np.ascontiguousarray(plane, dtype=self.dtype).view()
+        return np.ascontiguousarray(plane, dtype=self.dtype)
 
     def _channels_of_page(self, t: int, z: int, c: int, rect: Rect | None, level: int) -> Array:
         """The channels (c, Y, X) that one page holds of plane (t, z), or of its part `rect`."""

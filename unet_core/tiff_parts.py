@@ -17,6 +17,10 @@ Array = np.ndarray[Any, Any]
 KEPT_BYTES = 32 * 2**20
 """Decoded tiles and strips that are kept: neighbouring rectangles touch the same ones."""
 
+MOST_KEPT_BYTES = 128 * 2**20
+"""So much is kept where one rectangle touches that much: strips span the whole width, and each
+neighbour in a row would decode all of them again."""
+
 MOST_SEGMENT_BYTES = 32 * 2**20
 """Pages with larger tiles or strips than this are read whole: that costs no more than a part."""
 
@@ -77,23 +81,27 @@ class PartReader:
         self, number: int, page: Any, rect: Rect, workers: int
     ) -> Iterator[tuple[Array | None, tuple[int, ...], tuple[int, ...]]]:
         """(pixels or None, place, shape) of each segment that meets `rect`."""
+        key = page.keyframe
+        indices = list(_indices(key, rect))
+        touched = len(indices) * math.prod(_segment_shape(key)) * key.dtype.itemsize
+        room = max(KEPT_BYTES, min(touched, MOST_KEPT_BYTES))
         missing = []
-        for index in _indices(page.keyframe, rect):
+        for index in indices:
             kept = self._kept.get((number, index))
             if kept is None:
                 missing.append(index)
             else:
                 self._kept.move_to_end((number, index))
-                yield kept, _place(page.keyframe, index), kept.shape
+                yield kept, _place(key, index), kept.shape
         for index, (segment, place, shape) in _decoded(page, missing, workers):
             if segment is not None:
-                self._keep((number, index), segment)
+                self._keep((number, index), segment, room)
             yield segment, place, shape
 
-    def _keep(self, key: tuple[int, int], segment: Array) -> None:
+    def _keep(self, key: tuple[int, int], segment: Array, room: int) -> None:
         self._kept[key] = segment
         self._kept_bytes += segment.nbytes
-        while self._kept_bytes > KEPT_BYTES:
+        while self._kept_bytes > room:
             _, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= oldest.nbytes
 

@@ -90,6 +90,49 @@ def test_rapid_requests_skip_what_lies_between(qtbot: QtBot, loader: PlaneLoader
     assert got in ([0, 9], [9])
 
 
+class Walked(SlowStack):
+    shape = (1, 4, 1, 4, 5)
+
+    def plane(self, t: int, z: int) -> np.ndarray:
+        self.go.release()
+        return super().plane(t, z)
+
+
+def test_the_next_plane_of_a_walk_is_prepared(qtbot: QtBot, loader: PlaneLoader) -> None:
+    stack = Walked()
+    got: list[LoadedPlane] = []
+    loader.loaded.connect(got.append)
+
+    def walk(z: int) -> None:
+        number = ask(loader, stack, z)
+        qtbot.waitUntil(lambda: got[-1:] != [] and got[-1].number == number)
+        assert got[-1].plane.z == z and (got[-1].raw == z).all()
+
+    walk(0)
+    walk(1)
+    qtbot.waitUntil(lambda: stack.read == [0, 1, 2])  # nobody has asked for the last one
+    walk(2)
+    qtbot.waitUntil(lambda: stack.read == [0, 1, 2, 3])
+    walk(3)  # and there the stack ends
+    walk(1)  # no walk
+    assert stack.read == [0, 1, 2, 3, 1]
+
+
+def test_other_colours_are_not_those_that_were_prepared(qtbot: QtBot, loader: PlaneLoader) -> None:
+    stack = Walked()
+    got: list[LoadedPlane] = []
+    loader.loaded.connect(got.append)
+    for z in (0, 1):
+        number = ask(loader, stack, z)
+        qtbot.waitUntil(lambda number=number: got[-1:] != [] and got[-1].number == number)
+    qtbot.waitUntil(lambda: loader._ahead is not None)
+    brighter = [ChannelDisplay(0, 10)]
+    number = loader.request(stack, PlaneIndex(0, 2), brighter)  # type: ignore[arg-type]
+    qtbot.waitUntil(lambda: got[-1].number == number)
+    expected = to_display(np.full((1, 4, 5), 2, np.uint8), brighter, is_rgb=False)
+    assert (got[-1].image == expected).all()
+
+
 def test_nothing_of_a_former_stack_arrives(qtbot: QtBot, loader: PlaneLoader) -> None:
     old, new = SlowStack(), SlowStack()
     got: list[int] = []

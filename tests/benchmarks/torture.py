@@ -29,6 +29,7 @@ from tests.core.work_forever import kill_and_judge
 from unet_core.annotation import Annotation, Edit
 from unet_core.edits import TILE, TileKey, pack_tile
 from unet_core.project import Project
+from unet_core.project_file import set_value
 from unet_core.stack import PlaneIndex
 
 _DEPTH = 10_000
@@ -152,8 +153,6 @@ def _fill(path: Path, edits: int, planes: int) -> None:
             connection.execute(
                 "INSERT INTO edits VALUES (?, 'stroke', 0, 1, ?)", (n, len(before) + len(after))
             )
-        from unet_core.project_file import set_value
-
         set_value(connection, "position", str(edits))
         set_value(connection, "history", str(size))
 

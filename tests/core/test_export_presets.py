@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from skimage.draw import polygon2mask
 
 from tests.synthetic import write_imagej
-from unet_core import atomic, coco, geojson, imagej_tiff, masks, rois, table
+from unet_core import atomic, imagej_tiff, json_lines, masks, rois, table
 from unet_core import export as export_
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.coco import packed_runs, unpacked_runs
@@ -461,7 +461,7 @@ def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path, name, monkeypa
         annotation = annotated(stack, np.ones((1, 1, 17, 21), np.uint32))
         (tmp_path / "file").write_text("x")
         targets = [tmp_path / "file" / "a", path]
-        if os.geteuid() != 0:
+        if hasattr(os, "geteuid") and os.geteuid() != 0:
             (tmp_path / "locked").mkdir()
             (tmp_path / "locked").chmod(0o500)
             targets.append(tmp_path / "locked" / "a")
@@ -495,10 +495,26 @@ def test_a_disk_that_changes_a_byte_is_noticed(tmp_path, name, monkeypatch):
             data = data[:half] + bytes([data[half] ^ 255]) + data[half + 1 :]
         part.write_bytes(data)
 
-    for module in (export_, imagej_tiff, rois, geojson, coco, table):
+    for module in (export_, imagej_tiff, rois, json_lines, table):
         monkeypatch.setattr(module, "forget_cached", spoil)
     with open_stack(path) as stack:
         annotation = annotated(stack, objects)
+        with pytest.raises(ExportError, match="read back"):
+            export(name, tmp_path / "out.x", stack, annotation)
+    assert [p.name for p in tmp_path.iterdir()] == ["raw.tif"]
+
+
+@pytest.mark.parametrize("name", ["qupath", "coco"])
+@pytest.mark.parametrize("byte", [b"a", b"\xff"])
+def test_a_disk_that_changes_the_first_line_is_noticed(tmp_path, name, byte, monkeypatch):
+    path = make_image(tmp_path / "raw.tif")
+
+    def spoil(part: Path) -> None:
+        part.write_bytes(part.read_bytes().replace(b"Limn", b"L" + byte + b"mn", 1))
+
+    monkeypatch.setattr(json_lines, "forget_cached", spoil)
+    with open_stack(path) as stack:
+        annotation = annotated(stack, np.ones((1, 1, 17, 21), np.uint32))
         with pytest.raises(ExportError, match="read back"):
             export(name, tmp_path / "out.x", stack, annotation)
     assert [p.name for p in tmp_path.iterdir()] == ["raw.tif"]
@@ -517,7 +533,7 @@ def test_a_disk_that_is_full_or_read_only(tmp_path, name, full, monkeypatch):
     with open_stack(path) as stack:
         annotation = annotated(stack, np.ones((1, 1, 17, 21), np.uint32))
         for module, function in (
-            *((m, "sync_file") for m in (export_, imagej_tiff, rois, geojson, coco, table, atomic)),
+            *((m, "sync_file") for m in (export_, imagej_tiff, rois, json_lines, table, atomic)),
             (masks.tempfile, "TemporaryFile"),
         ):
             with monkeypatch.context() as patch:
@@ -542,6 +558,36 @@ def test_a_folder_that_limn_did_not_write_is_never_replaced(tmp_path):
         with pytest.raises(ExportError, match="not written by Limn"):
             export("ome-zarr", tmp_path / "mine.ome.zarr", stack, annotation, overwrite=True)
     assert (tmp_path / "mine.ome.zarr" / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_names_in_a_folder_are_on_the_disk_before_it_gets_its_own(tmp_path, monkeypatch):
+    path = make_image(tmp_path / "raw.tif")
+    target = tmp_path / "out.ome.zarr"
+    synced = []
+
+    def note(folder: Path) -> None:
+        synced.append(folder)
+        assert folder == tmp_path or not target.exists()
+
+    monkeypatch.setattr(atomic, "sync_folder", note)
+    with open_stack(path) as stack:
+        export("ome-zarr", target, stack, annotated(stack, np.ones((1, 1, 17, 21), np.uint32)))
+    part = atomic.part_path(target)
+    folders = [p.relative_to(target) for p in target.rglob("*") if p.is_dir()]
+    assert len(folders) > 5 and {part, *(part / f for f in folders), tmp_path} == set(synced)
+
+
+@pytest.mark.parametrize("name", ["imagej-rois", "qupath", "coco"])
+def test_objects_beyond_32767_pixels(tmp_path, name):
+    """ImageJ's coordinates have 16 bits, and a sign."""
+    path = make_image(tmp_path / "raw.tif", shape=(3, 60_535))
+    objects = np.zeros((1, 1, 3, 60_535), np.uint32)
+    objects[0, 0, 0, 5:-1], objects[0, 0, 2, 50_000:50_002] = 1, 2
+    objects[0, 0, :, 60_534] = 3
+    with open_stack(path) as stack:
+        target = preset(name).path_for(path)
+        export(name, target, stack, annotated(stack, objects))
+    np.testing.assert_array_equal(read_objects(name, target, objects.shape), objects)
 
 
 def test_planes_are_read_one_at_a_time(tmp_path, monkeypatch):

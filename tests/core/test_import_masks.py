@@ -266,6 +266,13 @@ def test_geojson_of_qupath(tmp_path, stack):
         np.testing.assert_array_equal(annotation.read(P), np.array([0, 3, 2])[expected])
 
 
+def test_background_is_no_class_that_objects_may_have(tmp_path, stack):
+    (tmp_path / "a.geojson").write_text("[]")
+    for options in ({"value": 1}, {"value": 256}, {"values": {"background": 1}}):
+        with pytest.raises(ValueError, match="no class that objects"):
+            bring(tmp_path / "a.geojson", stack, **options)
+
+
 # Strangers' files
 
 

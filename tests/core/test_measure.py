@@ -61,3 +61,12 @@ def test_only_the_planes_that_are_asked_for(tmp_path):
     (row, *_) = _named(table)
     assert (row["frame"], row["area_px"], row["touches_border"]) == (2, 5, 1)
     assert "perimeter_um" in row
+
+
+def test_places_count_from_the_first_plane_of_the_image(tmp_path):
+    path = write_imagej(tmp_path / "a.tif", np.ones((4, 5, 5), np.uint8), "ZYX", (2.0, 1.0, 1.0))
+    with open_stack(path) as stack:
+        (table,) = measure(lambda plane: np.eye(5, dtype=np.uint8), stack, "a", slices=[2, 3])
+    (row,) = _named(table)
+    assert (row["centroid_z_px"], row["centroid_z_um"]) == (2.5, 5.0)
+    assert (row["bbox_z_min_px"], row["bbox_z_end_px"]) == (2, 4)

@@ -307,6 +307,39 @@ def test_save_as_goes_on_in_the_new_file(path, tmp_path):
         assert_same_work(project.load(), memory)
 
 
+class CommitsAndFails:
+    """A connection whose COMMIT reaches the disk, and then says that it has not."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *values):
+        answer = self._connection.execute(statement, *values)
+        if statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return answer
+
+
+def test_what_was_written_although_the_disk_said_no_is_not_done_twice_in_a_new_file(path, tmp_path):
+    """A disk fails, so the work is saved in another place, and what failed is tried again there."""
+    painted(path, 8)
+    with Project.open(path) as project:
+        memory = project.load()
+        memory[0].apply(memory[1].undo())
+        project._connection = CommitsAndFails(project._connection)
+        with pytest.raises(ProjectError):
+            project.record_undo()
+        project._connection = project._connection._connection
+        project.save_as(tmp_path / "new.limn")
+        project.record_undo()
+        record(project, *painting_step(memory, random.Random(1)))
+    with Project.open(tmp_path / "new.limn") as project:
+        assert_same_work(project.load(), memory)
+
+
 def test_save_as_leaves_everything_as_it_is_when_it_can_not(path, tmp_path):
     memory = painted(path, 4)
     raw = tmp_path / "raw.limn"

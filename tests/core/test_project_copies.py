@@ -126,8 +126,9 @@ def test_what_another_process_has_open_can_be_read_and_copied(path, tmp_path, ho
         Project.open(path)
 
 
-def test_a_reader_sees_one_moment_while_another_process_writes(path, holder):
-    """Each setting is written with all labels: a torn copy would not be one of them."""
+def test_a_reader_sees_one_moment_while_another_process_writes(path, holder, monkeypatch):
+    """What is torn would not open, or lack a setting that was there before."""
+    monkeypatch.setattr(project_copy, "_PATIENCE", 120.0)
     stop = threading.Event()
     written = [0]
 

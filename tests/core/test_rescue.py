@@ -12,7 +12,7 @@ from tests.core.random_steps import SHAPE
 from tests.core.test_project import assert_same_work, labels, painted
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.project import ImageReference, Project, ProjectError
-from unet_core.rescue import rescue
+from unet_core.rescue import _Pages, rescue
 
 CLASSES = (*DEFAULT_CLASSES, ClassInfo("núcleo", "#009e73"))
 WEIGHTS = random.Random(0).randbytes(50_000)
@@ -170,6 +170,28 @@ def test_nothing_comes_of_nothing(tmp_path):
     with pytest.raises(ProjectError, match="no file"):
         rescue(tmp_path, tmp_path / "new.limn")
     assert [p.name for p in tmp_path.iterdir()] == ["no.limn"]
+
+
+def test_rows_that_all_lead_to_the_same_pages_cost_no_hours(tmp_path, monkeypatch):
+    """A thousand rows a page, each as long as the file: all its pages again and again."""
+    pages = 40
+    head, loop = bytearray(4096), bytearray(4096)
+    head[:18] = b"SQLite format 3\0" + (4096).to_bytes(2, "big")
+    loop[:4] = (2).to_bytes(4, "big")  # the page after it is itself
+    leaf = bytearray(4096)
+    leaf[0], leaf[3:5] = 0x0D, (1000).to_bytes(2, "big")
+    leaf[8:2008] = (2100).to_bytes(2, "big") * 1000
+    length = pages * 4096 - 1
+    leaf[2100:2104] = bytes([0x80 | length >> 14, 0x80 | length >> 7 & 0x7F, length & 0x7F, 1])
+    leaf[2593:2597] = (2).to_bytes(4, "big")  # after the 489 bytes that stay on the page
+    path = tmp_path / "no.limn"
+    path.write_bytes(head + loop + leaf * (pages - 2))
+    read = []
+    page = _Pages._page
+    monkeypatch.setattr(_Pages, "_page", lambda self, n: read.append(n) or page(self, n))
+    with pytest.raises(ProjectError, match="holds nothing"):
+        rescue(path, tmp_path / "new.limn")
+    assert 8 * pages < len(read) < 20 * pages
 
 
 def test_the_command(whole, tmp_path, capsys):

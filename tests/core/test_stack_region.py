@@ -157,6 +157,20 @@ def test_what_is_kept_is_bounded(tmp_path, monkeypatch, decoded):
     assert decoded == [0, 1, 2, 3, 0]
 
 
+@pytest.mark.parametrize("most, again", [(10**6, []), (2 * 10 * 160, [0])])
+def test_strips_serve_all_neighbours_in_a_row(tmp_path, monkeypatch, decoded, most, again):
+    """Each strip spans the width: a row of rectangles touches the same ones, up to a bound."""
+    monkeypatch.setattr(tiff_parts, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(tiff_parts, "MOST_KEPT_BYTES", most)
+    pixels = numbers((128, 160))
+    tifffile.imwrite(tmp_path / "t.tif", pixels, rowsperstrip=10, compression="zlib")
+    with open_stack(tmp_path / "t.tif") as stack:
+        for column in (0, 80):
+            part = stack.region(0, 0, Rect(0, column, 30, 80))
+            np.testing.assert_array_equal(part[0], pixels[:30, column : column + 80])
+    assert decoded == [0, 1, 2, *again]
+
+
 def test_pages_whose_tiles_are_enormous_are_read_whole_and_kept(tmp_path, monkeypatch, decoded):
     monkeypatch.setattr(tiff_parts, "MOST_SEGMENT_BYTES", 1000)
     pixels = numbers((128, 160))

@@ -60,7 +60,8 @@ def test_a_model_with_a_strange_header(tmp_path, header):
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("position", "seven"), ("position", 1.5), ("shape", "abc"), ("shape", [1, 2, 3]),
+        ("position", "seven"), ("position", 1.5), ("history", "much"), ("history", None),
+        ("writes", [1]), ("shape", "abc"), ("shape", [1, 2, 3]),
         ("shape", [1, 3, -5, 7]), ("shape", {"a": 1}), ("classes", 7), ("classes", []),
         ("classes", [{"name": "x"}]), ("classes", [{"name": "x", "color": "url(//evil)"}] * 2),
         ("image", 7), ("image", {"path": 7, "size": "x"}), ("image", {"path": "a\0b"}),

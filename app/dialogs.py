@@ -1,27 +1,21 @@
-"""The export dialog, the sheet of keys, and the command palette."""
+"""The sheet of keys, and the command palette."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QAction, QKeyEvent
 from PySide6.QtWidgets import (
-    QComboBox,
     QDialog,
     QDialogButtonBox,
-    QFileDialog,
-    QFormLayout,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
-    QPushButton,
     QScrollArea,
-    QSpinBox,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -29,151 +23,6 @@ from PySide6.QtWidgets import (
 )
 
 from app import commands
-from unet_core.export import mask_path
-
-# What can be exported: the word in file names and in the command line, and what it is.
-OUTPUTS: tuple[tuple[str, str], ...] = (
-    ("objects", "Objects: every cell has its own number"),
-    ("classes", "Classes: 1 background, 2… your classes"),
-    ("probability", "Probability: 0 to 1, as decimal numbers"),
-    ("annotation", "My annotation: what I painted, 0 where nothing"),
-    ("model", "Trained network: for limn predict on other images"),
-)
-
-
-class ExportDialog(QDialog):
-    """Asks what to write where. Pressing the button over an existing file asks once more."""
-
-    chosen = Signal(object, str, int)
-    """Path, one of the words of OUTPUTS, least object size in pixels."""
-
-    def __init__(
-        self,
-        image: Path,
-        folder: Path | None,
-        what: str,
-        min_size: int,
-        threshold: float,
-        parent: QWidget,
-    ) -> None:
-        super().__init__(parent)
-        self.setObjectName("exportDialog")
-        self.setWindowTitle("Export")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._image, self._folder = image, folder
-        self._confirmed: Path | None = None
-        self.what = QComboBox()
-        self.what.setObjectName("exportWhat")
-        self.what.setAccessibleName("What to export")
-        for word, text in OUTPUTS:
-            self.what.addItem(text, word)
-        self.what.setCurrentIndex([word for word, _ in OUTPUTS].index(what))
-        self.min_size = QSpinBox()
-        self.min_size.setObjectName("exportMinSize")
-        self.min_size.setAccessibleName("Smallest object in pixels")
-        self.min_size.setRange(0, 1_000_000)
-        self.min_size.setSuffix(" px")
-        self.min_size.setValue(min_size)
-        self.target = QLineEdit()
-        self.target.setObjectName("exportTarget")
-        self.target.setAccessibleName("File to write")
-        self.target.setMinimumWidth(420)
-        browse = QPushButton("Browse…")
-        browse.setAutoDefault(False)
-        line = QHBoxLayout()
-        line.addWidget(self.target, 1)
-        line.addWidget(browse)
-        self.hint = QLabel()
-        self.hint.setProperty("faint", True)
-        self.hint.setWordWrap(True)
-        self.hint.setText(
-            f"The whole stack is predicted at the threshold {threshold:.2f} and written with the "
-            "axes and pixel size of the image. You can go on working meanwhile."
-        )
-        self.problem = QLabel()
-        self.problem.setObjectName("exportProblem")
-        self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        self.problem.setWordWrap(True)
-        form = QFormLayout()
-        form.addRow("&What", self.what)
-        form.addRow("&Smallest object", self.min_size)
-        file_label = QLabel("&File")
-        file_label.setBuddy(self.target)
-        form.addRow(file_label, line)
-        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.export_button = QPushButton("Export")
-        self.export_button.setObjectName("exportButton")
-        self.export_button.setDefault(True)
-        self.buttons.addButton(self.export_button, QDialogButtonBox.ButtonRole.AcceptRole)
-        column = QVBoxLayout(self)
-        column.addLayout(form)
-        column.addWidget(self.hint)
-        column.addWidget(self.problem)
-        column.addWidget(self.buttons)
-        self._show_what()
-        self.what.currentIndexChanged.connect(self._show_what)
-        self.target.textChanged.connect(self._target_changed)
-        browse.clicked.connect(self._browse)
-        self.buttons.accepted.connect(self.accept)
-        self.buttons.rejected.connect(self.reject)
-
-    @Slot()
-    def _show_what(self) -> None:
-        word = self.what.currentData()
-        self.min_size.setEnabled(word == "objects")
-        target = mask_path(self._image, word, self._folder)
-        self.target.setText(str(target.with_suffix(".safetensors") if self._is_model else target))
-        self.hint.setVisible(word not in ("annotation", "model"))
-        self._target_changed()
-
-    @Slot()
-    def _target_changed(self) -> None:
-        self._confirmed = None
-        self.problem.clear()
-        self.export_button.setText("Export")
-
-    @Slot()
-    def _browse(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self,
-            "Write to",
-            self.target.text(),
-            "TIFF (*.tif *.tiff)"
-            if self.what.currentData() != "model"
-            else "Model (*.safetensors)",
-            options=QFileDialog.Option.DontConfirmOverwrite,
-        )
-        if name:
-            self.target.setText(name)
-
-    def path(self) -> Path:
-        """Return the file to write; a missing suffix is added."""
-        path = Path(self.target.text().strip()).expanduser()
-        suffixes = (".safetensors",) if self._is_model else (".tif", ".tiff")
-        return path if path.suffix.lower() in suffixes else Path(f"{path}{suffixes[0]}")
-
-    @property
-    def _is_model(self) -> bool:
-        return bool(self.what.currentData() == "model")
-
-    def accept(self) -> None:
-        if not self.target.text().strip():
-            self.problem.setText("Name a file to write.")
-            return
-        path = self.path()
-        if not path.parent.is_dir():
-            self.problem.setText(f"There is no folder {path.parent}; choose another one.")
-            return
-        if path.exists() and path.samefile(self._image):
-            self.problem.setText("That is the image itself; choose another name.")
-            return
-        if path.exists() and self._confirmed != path:
-            self._confirmed = path
-            self.problem.setText(f"{path.name} exists already. Press Replace to write over it.")
-            self.export_button.setText("Replace")
-            return
-        super().accept()
-        self.chosen.emit(path, self.what.currentData(), self.min_size.value())
 
 
 class ShortcutSheet(QDialog):

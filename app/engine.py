@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ View = tuple[PlaneIndex, Rect]
 FIRST_ANSWER_SECONDS = 1.0
 """So long what is in view may be predicted before the first training step."""
 
+Source = Literal["annotation", "prediction", "both"]
+
 BUNDLED = "bundled"
 MODEL_FILE = "file"
 
@@ -67,15 +69,41 @@ class ExportRequest:
 
     path: Path
     what: str
-    """One of `segment.OUTPUTS`, "annotation" for the labels as they were painted, or "model"."""
+    """The id of one of `export_presets.PRESETS`, "annotation" for the classes as they were painted,
+    or "model"."""
     threshold: float = 0.5
     min_size: int = DEFAULT_MIN_SIZE
+    source: Source = "prediction"
+    """What the masks are made from; "both": with the annotation on top."""
+    plane: PlaneIndex | None = None
+    """Only this one."""
+
+    @property
+    def preset(self) -> str:
+        """The id of the preset that writes it."""
+        return "classes" if self.what == "annotation" else self.what
+
+    @property
+    def painted(self) -> bool:
+        """Whether the annotation goes into it."""
+        return self.what == "annotation" or self.source != "prediction"
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the prediction goes into it."""
+        return self.what != "annotation" and self.source != "annotation"
 
 
 @dataclass(frozen=True)
-class _Exported:
-    path: Path
-    objects: int | None
+class Exported:
+    """What an export has written."""
+
+    request: ExportRequest
+    model: Model | None
+    """The model that was shown then; None: the bundled one."""
+    objects: int | None = None
+    methods: str = ""
+    """How the masks were made, to paste into a paper."""
 
 
 class Engine(QObject):
@@ -92,7 +120,8 @@ class Engine(QObject):
     model_trained = Signal(object)
     """The new Model, to be saved; never changed afterwards."""
     export_progress = Signal(object)
-    export_finished = Signal(str, object)
+    export_finished = Signal(str, object, object)
+    """What has become of it, the path and the `Exported`; both None where nothing was written."""
     failed = Signal(str, str)
     said = Signal(str)
     """A sentence for the user while all goes on: memory is short, say."""
@@ -135,6 +164,8 @@ class Engine(QObject):
         self._instant: Model | None = None
         self._trained: Model | None = None
         self._settled = False
+        self._saved: tuple[Model, Path] | None = None
+        """A model, and the file that holds it."""
 
     # --- what the window asks for --------------------------------------------------------------
 
@@ -150,6 +181,16 @@ class Engine(QObject):
         None: the bundled one, which knows nothing of the strokes.
         """
         return self.model or self._instant
+
+    def file_of(self, model: Model | None) -> str | None:
+        """What `limn predict` calls this very model; None where no file is known to hold it."""
+        if model is None:
+            return BUNDLED
+        if self._saved is None or self._stack is None:
+            return None
+        saved, path = self._saved
+        fits = saved is model and model.channels == self._stack.shape[2]
+        return str(path) if fits and path.is_file() else None
 
     @property
     def labels_waiting(self) -> bool:
@@ -231,7 +272,7 @@ class Engine(QObject):
         self._predict_if_idle()
 
     def export(self, request: ExportRequest, labels: Annotation | None = None) -> None:
-        """Predict the whole stack and write it, or write `labels` as painted."""
+        """Write a file; `labels` is a snapshot, where the request asks for what was painted."""
         if self._stack is None:
             return
         if occupied := self._occupied:
@@ -324,18 +365,26 @@ class Engine(QObject):
             self._accept_model("Settled" if self._settled else "Trained", by_itself=True)
         elif isinstance(result, _Loaded):
             if result.exchange is self._exchange:  # else it was meant for another image
+                self._saved = (result.model, result.path)
                 self._take_model(result.model, MODEL_FILE)
                 self.model_trained.emit(result.model)
-        elif isinstance(result, _Exported):
-            objects = "" if result.objects is None else f"{result.objects} objects. "
-            self.export_finished.emit(f"{objects}Written to {result.path}", result.path)
+        elif isinstance(result, Exported):
+            self._tell_exported(result)
+
+    def _tell_exported(self, done: Exported) -> None:
+        path = done.request.path
+        if done.request.what == "model" and done.model is not None:
+            self._saved = (done.model, path.absolute())
+        many = "1 object" if done.objects == 1 else f"{done.objects} objects"
+        objects = "" if done.objects is None else f"{many}. "
+        self.export_finished.emit(f"{objects}Written to {path}", path, done)
 
     @Slot()
     def _on_stop(self) -> None:
         if self._busy == "training":
             self._accept_model("Stopped")
         elif self._busy == "exporting" and not self._closing:
-            self.export_finished.emit("Export cancelled; no file was written.", None)
+            self.export_finished.emit("Export cancelled; no file was written.", None, None)
         elif self._busy == "predicting":
             self._look_again()  # some tiles are still to do
 
@@ -615,44 +664,44 @@ class Engine(QObject):
                 f"{path.name} knows {len(model.classes)} classes, but there are only "
                 f"{len(self._classes)} here: add the others first."
             )
-        return _Loaded(model, exchange)
+        return _Loaded(model, path.absolute(), exchange)
 
     def _exporting(
         self, request: ExportRequest, labels: Annotation | None, exchange: _Exchange
     ) -> Steps:
         assert self._stack is not None
-        stack = self._stack
+        stack, shown = self._stack, self.shown_model
         if request.what == "model":
             check_target(request.path, stack, overwrite=True)
             self._to_show().save(request.path)
             yield None
-            return _Exported(request.path, None)
-        if request.what == "annotation":
-            from unet_core.export import write_mask
+            return Exported(request, shown)
+        from unet_core.export_presets import methods_sentence, write_presets
 
-            assert labels is not None
-            planes = (labels.read(plane) for plane in stack.planes())
-            yield from write_mask(request.path, planes, like=stack, dtype=np.uint8)
-            return _Exported(request.path, None)
-        from unet_core.segment import segment
-
-        device, _ = yield from self._prepared(exchange)
-        objects = yield from segment(
-            self._to_show(),
+        device = None
+        if request.predicted:
+            device, _ = yield from self._prepared(exchange)
+        written = yield from write_presets(
+            {request.preset: request.path},
             stack,
-            self._ranges,
-            device,
-            {request.what: request.path},
+            annotation=labels if request.painted else None,
+            classes=self._classes,
+            model=self._to_show() if request.predicted else None,
+            ranges=self._ranges,
+            device=device,
+            plane=request.plane,
             threshold=request.threshold,
             min_size=request.min_size,
+            overwrite=True,
             say=self.said.emit,
         )
-        return _Exported(request.path, objects)
+        return Exported(request, shown, written.objects, methods_sentence(written.notes))
 
 
 @dataclass(frozen=True)
 class _Loaded:
     model: Model
+    path: Path
     exchange: _Exchange
 
 

@@ -24,6 +24,7 @@ from app.files import Files
 from app.focus import PanelFocus
 from app.habits import Habits
 from app.history_desk import HistoryDesk
+from app.importing import Importing
 from app.memory import Memory
 from app.messages import Message, MessageBar, ProgressStrip
 from app.minimap import Minimap
@@ -41,7 +42,7 @@ from app.playing import Player
 from app.preferences import PreferencesDialog
 from app.recovery_desk import RecoveryDesk
 from app.regions import Regions
-from app.reports import log_to_file, watch_crashes
+from app.reports import end_watch, log_to_file, watch_crashes
 from app.saver import Saver
 from app.saving_desk import SavingDesk
 from app.settings import Settings
@@ -117,6 +118,7 @@ class MainWindow(QMainWindow):
             self.messages,
             self.strip,
         )
+        self.importing = Importing(self, self.document, self.settings, self.messages, self.strip)
         self.memory = Memory(
             self,
             self.document,
@@ -179,6 +181,7 @@ class MainWindow(QMainWindow):
             "compact": self.files.compact,
             "recover": self.recovery.show_all,
             "export": self.exporting.ask,
+            "import_masks": self.importing.ask,
             "predict_all": self.exporting.ask_probability,
             "quit": self.close,
             "undo": document.undo,
@@ -296,6 +299,7 @@ class MainWindow(QMainWindow):
             box.lineEdit().returnPressed.connect(viewport.setFocus)
         self.strip.cancel_requested.connect(engine.stop)
         self.strip.cancel_requested.connect(self.files.cancel)
+        self.strip.cancel_requested.connect(self.importing.cancel)
         # Document
         document.stack_changed.connect(self._update_all)
         document.stack_changed.connect(self.desk.another_image)
@@ -376,6 +380,8 @@ class MainWindow(QMainWindow):
         self.files.leaving.connect(self.memory.write_view)
         self.files.leaving.connect(self.regions.cancel)
         self.files.leaving.connect(self.history_desk.stop)
+        self.files.leaving.connect(self.importing.cancel)
+        self.importing.finished.connect(self._part_finished)
         self.regions.finished.connect(self._part_finished)
         self.regions.told.connect(self._tell)
         self.regions.place_found.connect(viewport.centre_on)
@@ -604,7 +610,7 @@ class MainWindow(QMainWindow):
         self.engine.set_live(live)
 
     def export_to(self, path: Path, what: str, min_size: int = DEFAULT_MIN_SIZE) -> None:
-        """Write "objects", "classes", "probability" or "annotation" of the whole stack to `path`.
+        """Write a preset of the prediction, or "annotation", of the whole stack to `path`.
 
         Uses the threshold on show; objects below `min_size` pixels are left out. Runs off the GUI
         thread, replaces an existing file, and ends with `engine.export_finished` or
@@ -693,7 +699,7 @@ class MainWindow(QMainWindow):
             self.player.stop()
             cutting = self.orthogonal.shutdown()
             self.history_desk.stop()
-            changing = self.regions.shutdown()
+            changing = self.regions.shutdown() + self.importing.shutdown()
             self._running = engine_busy + files_busy + cutting + changing + self.counter.shutdown()
             if not self._running:
                 self.saver.shutdown(Work.of(self.document))
@@ -752,4 +758,6 @@ def run(paths: Sequence[Path]) -> int:
     if crash:
         errors.show_crash(window.messages, crash)
     Endings(app, window.end, window.flush)
-    return app.exec()
+    code = app.exec()
+    end_watch()
+    return code

@@ -7,7 +7,8 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QWidget
 
-from app.dialogs import CommandPalette, ExportDialog, ShortcutSheet
+from app.dialogs import CommandPalette, ShortcutSheet
+from app.export_dialog import ExportDialog
 from app.messages import Message
 from app.preferences import PreferencesDialog
 

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from app import errors
-from app.dialogs import ExportDialog
+from app.export_dialog import ExportDialog
 from tests.app.conftest import close_and_wait, open_and_wait
 from tests.patience import PATIENCE
 from unet_core.project import Project, ProjectError

@@ -427,7 +427,9 @@ class Canvas(QWidget):
         exposed, view = self._pixels_in(area), self.visible_rect()
         changed = self.label_layer.catch_up(view, exposed, CATCH_UP_SECONDS)
         seen = changed.intersect(exposed) == changed
-        return self.label_layer.behind(view) if seen else changed
+        behind = self.label_layer.behind(view)
+        # What has changed may lie outside the view, where repainting brings no next paint.
+        return behind if seen else changed.union(behind)
 
     def _paint_cursor(self, painter: QPainter) -> None:
         """For subclasses: what belongs above everything else."""

@@ -222,14 +222,16 @@ class Document(QObject):
         self.extend_stroke(*start)
         self.extend_stroke(y, x)
 
-    def object_for(self, value: int, y: float, x: float) -> int:
-        """The object that paint of class `value` belongs to when it begins at `(y, x)`.
+    def object_for(self, value: int, y: float, x: float, plane: PlaneIndex | None = None) -> int:
+        """The object that paint of class `value` belongs to when it begins at `(y, x)` of `plane`,
+        the present one if none is given.
 
         The one of that class that is there already, else a new one; none for the background.
         """
         if value < FIRST_CELL_CLASS:
             return 0
-        there, number = self.annotation.label_at(self.plane, math.floor(y), math.floor(x))
+        plane = self.plane if plane is None else plane
+        there, number = self.annotation.label_at(plane, math.floor(y), math.floor(x))
         if there == value and number and not self._new_object:
             return number
         return self.annotation.next_object() if self.apart or self._new_object else 0

@@ -73,6 +73,7 @@ class Files(QObject):
         self._later: _Request | None = None  # what to open when the saver has done its work
         self._ready: Opened | None = None  # read, and waiting for training to end or the saver
         self._switching = False  # the saver has been asked
+        self._losing = False  # what can not be saved may be lost for the sake of `_ready`
         self._formers: list[Stack] = []
         self._restored = False
         self._closing = False
@@ -81,6 +82,8 @@ class Files(QObject):
         self._image: ImageReference | None = None  # as the project knows it
         self.project: Path | None = None
         """The project file that is written to now; None before the first stroke."""
+        self.has_name = False
+        """Whether the user has given the project a name."""
         self.read_only = False
         """Whether `project` is only looked at: what is changed goes to a copy without a name."""
 
@@ -135,7 +138,7 @@ class Files(QObject):
         if self._ready is not None:  # the former one is just being put in place
             return
         self._ways_round.take_back()
-        self._later = None
+        self._later, self._losing = None, False
         if self._job is not None:
             self._waiting = request
             self._job.stop()
@@ -226,8 +229,12 @@ class Files(QObject):
         assert self._ready is not None
         self._document.end_stroke()
         self.leaving.emit()
-        if self._saver.problem:
+        if self._saver.problem and not self._losing:
             self._stay()
+            return
+        if self._saver.problem:
+            self._losing = False
+            self._saver.forget()  # `written` comes
             return
         if self._saver.unsaved:
             return  # the last strokes belong to the former project; `written` comes
@@ -239,7 +246,7 @@ class Files(QObject):
             return
         self._saver.start_recovery(self._ready.stack, DEFAULT_CLASSES)
         self._restored = self.read_only = False
-        self.project = None  # the saver will say so too
+        self._set_project(None)  # the saver will say so too
         self._show(None)
 
     @Slot(int)
@@ -281,14 +288,14 @@ class Files(QObject):
         )
 
     def _open_anyway(self, request: _Request) -> None:
-        self._saver.forget()
         self.open(request.path, request.image, read_only=request.read_only)
+        self._losing = True  # but only once it can be shown
 
     @Slot(object)
     def project_opened(self, loaded: LoadedProject) -> None:
         """The saver has opened the project and goes on there."""
-        self._restored = is_recovery(loaded.path)
-        self.project, self.read_only = loaded.path, loaded.read_only
+        self._set_project(loaded.path)
+        self._restored, self.read_only = not self.has_name, loaded.read_only
         self._image = loaded.image
         try:
             self._show(loaded)
@@ -399,7 +406,7 @@ class Files(QObject):
         document.end_stroke()
         if former is not None:
             self._formers.append(former)
-        model = self._engine.shown_model
+        model = self._engine.model  # what was answered to strokes on nothing is no model to keep
         self._engine.set_stack(found.stack, found.ranges)
         if model is not None:
             self._engine.set_model(model)
@@ -424,27 +431,26 @@ class Files(QObject):
     @Slot(object)
     def project_named(self, path: Path | None) -> None:
         """The saver writes to another file now."""
-        was_read_only = self.read_only and path != self.project
-        if path is not None and not is_recovery(path):
+        looked_at = self.project if self.read_only and path != self.project else None
+        self._set_project(path)
+        if self.has_name:
             self._restored = False
-        if was_read_only:
+        if looked_at is not None:
             self.read_only = False
-        if was_read_only and self.project is not None and path is not None and is_recovery(path):
+        if looked_at is not None and path is not None and not self.has_name:
             self._messages.show_message(
                 Message(
-                    f"{self.project.name} is open read-only: what you change is kept in a copy "
-                    "that has no name yet.",
+                    f"{looked_at.name} is open read-only: what you change is kept in a copy that "
+                    "has no name yet.",
                     "offer",
                     actions=(("Save as…", self.ask_save_as),),
                 )
             )
-        self.project = path
         self._announce_title()
 
-    @property
-    def has_name(self) -> bool:
-        """Whether the user has given the project a name."""
-        return self.project is not None and not is_recovery(self.project)
+    def _set_project(self, path: Path | None) -> None:
+        # The disk is asked now, when it has just been written to: later it may not answer.
+        self.project, self.has_name = path, path is not None and not is_recovery(path)
 
     @Slot()
     def save(self) -> None:
@@ -459,9 +465,9 @@ class Files(QObject):
         """Ask for a name, and go on under it."""
         if self._document.stack is None:
             return
-        start = self._document.stack.path.with_suffix(SUFFIX)
-        if self.has_name and self.project is not None:
-            start = free_name(self.project, "copy") if self.read_only else self.project
+        start = self._start()
+        if self.has_name and self.read_only:
+            start = free_name(start, "copy")
         path = self.ask_project("Save the project as", start)
         if path is not None:
             self.save_as(path)
@@ -471,11 +477,16 @@ class Files(QObject):
         """Ask for a name, write a copy there, and go on here."""
         if self._document.stack is None:
             return
-        named = self.project if self.has_name else None
-        start = free_name(named or self._document.stack.path.with_suffix(SUFFIX), "copy")
-        path = self.ask_project("Save a copy as", start)
+        path = self.ask_project("Save a copy as", free_name(self._start(), "copy"))
         if path is not None:
             self.save_copy(path)
+
+    def _start(self) -> Path:
+        """What a dialog suggests to write to; not on a disk that lets everyone wait."""
+        assert self._document.stack is not None
+        named = self.project if self.has_name else None
+        start = named or self._document.stack.path.with_suffix(SUFFIX)
+        return Path.home() / start.name if self._saver.hangs else start
 
     def ask_project(self, title: str, start: Path) -> Path | None:
         """Ask for the name of a project to write; None where that is cancelled."""

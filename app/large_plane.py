@@ -145,7 +145,8 @@ class PixelCache:
 class LargePlane:
     """One plane, read piece by piece. Belongs to one thread, but for `values_at`.
 
-    `cache` may hold pixels of other planes too; what is in it is not read again.
+    `cache` may hold pixels of other planes too, and of other stacks: the last block of a former
+    image may come when the next one is open already. What is in it is not read again.
     """
 
     def __init__(self, stack: Stack, plane: PlaneIndex, cache: PixelCache) -> None:
@@ -164,7 +165,7 @@ class LargePlane:
                 if height * width * channels * itemsize > room:
                     break
                 self._finest -= 1
-        kept = cache.get(plane)
+        kept = cache.get((stack, plane))
         if kept is not None:
             self._finest = self.coarsest - len(kept) + 1
         self._levels: tuple[Raw, ...] = kept or tuple(
@@ -190,7 +191,7 @@ class LargePlane:
         """Read a little more of the overview, which is not complete yet. Raises StackError."""
         next(self._bands)
         if self.complete:
-            self._cache.put(self.plane, *self._levels)
+            self._cache.put((self.stack, self.plane), *self._levels)
 
     def ready(self, at: Where) -> bool:
         """Whether `block` can give this one now: it is not in a part of the overview to come."""
@@ -199,23 +200,26 @@ class LargePlane:
     def kept(self, at: Where) -> bool:
         """Whether `block` would give this one without reading."""
         in_overview = at.level >= self._finest and self.ready(at)
-        return in_overview or self._cache.get((self.plane, at)) is not None
+        return in_overview or self._cache.get(self._key(at)) is not None
 
     def block(self, at: Where) -> Raw:
         """The raw intensities of a block, `(C, height, width)`. Raises StackError."""
         rect = at.rect.intersect(Rect(0, 0, *size_at(self.size, at.level)))
         if at.level >= self._finest:
             return self._levels[at.level - self._finest][(slice(None), *rect.slices)]
-        known = self._cache.get((self.plane, at))
+        known = self._cache.get(self._key(at))
         if known is None:
             known = (self._read(rect, at.level),)
-            self._cache.put((self.plane, at), *known)
+            self._cache.put(self._key(at), *known)
         return known[0]
 
     def values_at(self, y: int, x: int) -> Raw | None:
         """The intensities `(C,)` of a pixel; None where they have not been read. For any thread."""
-        known = self._cache.get((self.plane, Where(0, y // BLOCK, x // BLOCK)))
+        known = self._cache.get(self._key(Where(0, y // BLOCK, x // BLOCK)))
         return None if known is None else known[0][:, y % BLOCK, x % BLOCK]
+
+    def _key(self, at: Where) -> tuple[Stack, PlaneIndex, Where]:
+        return self.stack, self.plane, at
 
     def _read_bands(self) -> Iterator[None]:
         """Fill the overview from the top; each band is a whole number of pixels at every level."""

@@ -82,10 +82,12 @@ class RecoveryDesk(QObject):
 
     @Slot()
     def _job_finished(self) -> None:
-        for job in [job for job in self._jobs if job.isFinished()]:
+        ended = [job for job in self._jobs if job.isFinished()]
+        for job in ended:
             self._jobs.remove(job)
             job.deleteLater()
-        if self._closing and not self._jobs:
+        # Once: of two that end together the first call has seen both.
+        if ended and self._closing and not self._jobs:
             self.finished.emit()
 
     def _others(self, found: Sequence[Offer]) -> list[Offer]:

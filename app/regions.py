@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 FILL_LIMIT = 2**24
 """A fill is given up when it has reached so many pixels."""
 
+TOO_LARGE = f"This region has more than {FILL_LIMIT:,} pixels"
+
+ANOTHER_PLANE = "You went to another slice before it could be done; please try again there."
+
 CHANGED_MEANWHILE = "The labels have changed meanwhile; please try again."
 
 AT_ONCE = 2**18
@@ -85,14 +89,16 @@ class Regions(QObject):
 
         A region that meets the edge of the plane is not closed: the user is asked first.
         """
-        if self._later(partial(self.fill, y, x)):
+        self._fill(y, x, self._document.active_class)
+
+    def _fill(self, y: float, x: float, value: int) -> None:
+        if self._later(partial(self._fill, y, x, value)):
             return
         self._document.end_stroke()
         document = self._document
         seed = int(y // 1), int(x // 1)
         if Rect(*seed, 1, 1).intersect(document.plane_rect).empty:
             return
-        value = document.active_class
         there, number = document.annotation.label_at(document.plane, *seed)
         if there in document.kept_from(value):
             self.told.emit("This label is locked or kept; nothing was filled.")
@@ -108,10 +114,7 @@ class Regions(QObject):
         def fill(found: tuple[Region, Point]) -> None:
             region, beginning = found
             if not region.complete:
-                self.told.emit(
-                    f"This region has more than {FILL_LIMIT:,} pixels; draw a border around what "
-                    "you mean, then fill it."
-                )
+                self.told.emit(f"{TOO_LARGE}; draw a border around what you mean, then fill it.")
                 return
 
             found_at = self._revision
@@ -127,7 +130,7 @@ class Regions(QObject):
                 if not still_so():
                     return
                 own = number if value >= FIRST_CELL_CLASS else 0
-                own = own or document.object_for(value, *beginning)
+                own = own or document.object_for(value, *beginning, plane)
                 filling = partial(
                     snapshot.filling, plane, region.rect, region.mask, value, own,
                     keep=document.kept_from(value),
@@ -228,7 +231,7 @@ class Regions(QObject):
     @Slot(int)
     def delete_class(self, value: int) -> None:
         """Unlabel class `value` on all planes; the last class of the list also leaves it."""
-        if self._later(partial(self.delete_class, value)):
+        if self._later(partial(self.delete_class, value), anywhere=True):
             return
         document = self._document
         name = document.classes[value - 1].name
@@ -321,18 +324,17 @@ class Regions(QObject):
 
     def _clear_region(self, seed: tuple[int, int]) -> None:
         """Unlabel the connected region of labels that belong to no object."""
-        document = self._document
-        plane = document.plane
+        plane, locked = self._document.plane, self._document.locked
+        labels = self._document.annotation.snapshot()
 
-        def clear(region: Region) -> None:
-            self._apply(
-                document.annotation.fill(
-                    plane, region.rect, region.mask, 0, kind="delete", keep=document.locked
-                )
-            )
+        def find() -> Generator[None, None, Edit | None]:
+            region = yield from _flooded(labels, plane, seed)
+            if not region.complete:
+                raise AnnotationError(f"{TOO_LARGE}; erase a line through it, then delete it.")
+            edit = labels.filling(plane, region.rect, region.mask, 0, kind="delete", keep=locked)
+            return _ready(edit)
 
-        labels = document.annotation.snapshot()
-        self._work(lambda: _flooded(labels, plane, seed), clear)
+        self._work(find, self._carry_out)
 
     # --- the prediction ----------------------------------------------------------------------
 
@@ -393,14 +395,14 @@ class Regions(QObject):
     @Slot()
     def next_place(self) -> None:
         """Show the next place where a few strokes would teach the network most."""
-        if self._later(self.next_place):
+        if self._later(self.next_place, anywhere=True):
             return
         self._go_to_place(+1)
 
     @Slot()
     def previous_place(self) -> None:
         """Show the place before again."""
-        if self._later(self.previous_place):
+        if self._later(self.previous_place, anywhere=True):
             return
         self._go_to_place(-1)
 
@@ -511,11 +513,23 @@ class Regions(QObject):
     def _count_revision(self) -> None:
         self._revision += 1
 
-    def _later(self, do: Callable[[], None]) -> bool:
-        """Whether something is being worked out; `do` is then done after it."""
-        if self._job is not None:
-            self._waiting.append(do)
-        return self._job is not None
+    def _later(self, do: Callable[[], None], *, anywhere: bool = False) -> bool:
+        """Whether something is being worked out; `do` is then done after it.
+
+        Unless `anywhere`, only if the user is still on the same plane: it was meant for that one.
+        """
+        if self._job is None:
+            return False
+        plane = self._document.plane
+
+        def then() -> None:
+            if anywhere or self._document.plane == plane:
+                do()
+            else:
+                self.told.emit(ANOTHER_PLANE)
+
+        self._waiting.append(then)
+        return True
 
     def _next(self, do: Callable[[], None]) -> None:
         """Do it now, or as soon as what is being worked out has ended, before all that waits."""
@@ -558,7 +572,8 @@ class Regions(QObject):
         self._job = None
         if self._closing:
             self.finished.emit()
-        elif self._waiting:
+        # Not all of them start a job, after which the next would come.
+        while self._waiting and self._job is None:
             self._waiting.pop(0)()
 
     @Slot()

@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
@@ -19,7 +20,10 @@ _LINES = 40
 _LOG_BYTES = 2**20
 _CRASH_BYTES = 2**18
 _PACKAGES = ("limn", "torch", "PySide6-Essentials", "numpy", "tifffile")
-_START = "--- Limn started "
+_MARK = "--- Limn "
+"""Begins the lines that say when Limn started and ended. On Windows the crash file also gets what
+goes wrong inside dialogs of the system and hurts nobody: only after a start that no end follows was
+it a crash."""
 
 _crash_log: IO[str] | None = None  # must stay open as long as the process lives
 
@@ -76,8 +80,7 @@ def watch_crashes() -> str:
         if path.exists() and path.stat().st_size > _CRASH_BYTES:
             path.unlink()
         _crash_log = path.open("a", encoding="utf-8")
-        _crash_log.write(f"{_START}{time.strftime('%Y-%m-%d %H:%M:%S')}, {os.getpid()}\n")
-        _crash_log.flush()
+        _mark_crash_log("started")
         faulthandler.enable(_crash_log)
     except OSError:
         if sys.stderr is not None:
@@ -86,13 +89,26 @@ def watch_crashes() -> str:
     return left
 
 
+def end_watch() -> None:
+    """The program ends as it should: whatever the crash file holds was no crash."""
+    with suppress(OSError):
+        _mark_crash_log("ended")
+
+
+def _mark_crash_log(what: str) -> None:
+    if _crash_log is not None:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S")
+        _crash_log.write(f"{_MARK}{what} {moment}, {os.getpid()}\n")
+        _crash_log.flush()
+
+
 def _last_crash(path: Path) -> str:
     if not path.exists():
         return ""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _CRASH_BYTES))
         text = file.read().decode("utf-8", "replace")
-    return text.rpartition(_START)[2].partition("\n")[2].strip()
+    return text.rpartition(_MARK)[2].partition("\n")[2].strip()
 
 
 def report(trace: str) -> str:

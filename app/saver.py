@@ -91,7 +91,7 @@ class Saver(QObject):
         self._impatient = False
         self._stuck = ""
         # Written by the thread, read by all:
-        self._since: float | None = None  # when the change that is being written was begun
+        self._since: float | None = None  # when what takes a moment only was begun
         # Used by the thread only:
         self._project: Project | None = None
         self._stack: Stack | None = None
@@ -219,7 +219,7 @@ class Saver(QObject):
             lambda project: project.add_model(model.to_bytes(), model.provenance), in_order=False
         )
         # This record stays when the model has made way for newer ones.
-        self._keep(lambda project: project.add_training_run(model.provenance))
+        self._keep(lambda project: project.add_training_run(model.provenance), in_order=False)
 
     @Slot()
     def try_again(self) -> None:
@@ -320,14 +320,16 @@ class Saver(QObject):
             return self._tasks[0] if self._tasks else None
 
     def _do(self, task: _Task) -> None:
-        if task.errand is not None:
-            task.errand()
-        if task.change is not None and task.wanted():
+        # To copy, open or compact a large project may take long, and nothing be wrong.
+        if task.change is not None or not task.matters:
             self._since = time.monotonic()
-            try:
+        try:
+            if task.errand is not None:
+                task.errand()
+            if task.change is not None and task.wanted():
                 task.change(self._writable_project())
-            finally:
-                self._since = None
+        finally:
+            self._since = None
 
     def _done(self, task: _Task, *, well: bool) -> None:
         with self._condition:
@@ -352,10 +354,11 @@ class Saver(QObject):
                 return
             news = reason != self._stuck
             self._stuck = reason
-            leaving = self._leaving
+            # A copy that was asked for just before the end comes first: it may be the way out.
+            lost = self._leaving and not any(other.overtakes for other in self._tasks)
         if news:
             self.stuck.emit(reason)
-        if leaving:
+        if lost:
             self._leave_elsewhere()
             return
         with self._condition:
@@ -427,7 +430,10 @@ class Saver(QObject):
         if self._project is None:
             raise ProjectError("There is no project file yet.")
         self._project.save_copy(path)
-        return Project.open(path)
+        copy = Project.open(path)
+        if self._project.read_only and self._image is not None:
+            copy.set_image(self._image)  # it may have been found since
+        return copy
 
     def _open(self, path: Path, read_only: bool) -> None:
         try:
@@ -465,10 +471,10 @@ class Saver(QObject):
         if self._project is None:
             self._writable_project_at(path)
             return
+        if self._project.read_only:
+            self._go_on_in(self._copied(path))
+            return
         try:
-            if self._project.read_only:
-                self._go_on_in(self._copied(path))
-                return
             self._project.save_as(path)
         except ProjectError:
             if work is None:
@@ -485,10 +491,11 @@ class Saver(QObject):
     def _start_anew(self, path: Path, work: Work) -> None:
         """Make the new file of what is in memory: the old one can not be read any more."""
         self._go_on_in(write_work(work, path, self._image))
+        self._classes = work.classes
         self._drop_what_is_in_memory()
         self.said.emit(
-            f"{path.name} holds all labels and the last steps of undo, but no trained network: the "
-            "former file could not be read."
+            f"{path.name} holds all labels and steps of undo, but no trained network: the former "
+            "file could not be read."
         )
 
     def _drop_what_is_in_memory(self) -> None:
@@ -502,7 +509,9 @@ class Saver(QObject):
     def _save_copy(self, path: Path, work: Work | None) -> None:
         if self._project is None:
             raise ProjectError("There is nothing to copy yet; paint first.")
-        self._write_copy(path, work)
+        # What is open read-only is a copy on this computer: if it can not be copied, that is not
+        # because it can not be read.
+        self._write_copy(path, None if self._project.read_only else work)
         self.said.emit(f"{path.name} is a copy of the work as it is now; you go on where you were.")
 
     def _write_copy(self, path: Path, work: Work | None) -> None:

@@ -14,9 +14,6 @@ from unet_core.annotation import Annotation, AnnotationError, ClassInfo, Edit, H
 from unet_core.edits import TileArray, TileChange, TileKey
 from unet_core.project import ImageReference, Project
 
-STEPS_KEPT = 100
-"""So many steps of undo, and of redo, are written one by one; what was before them is one step."""
-
 
 @dataclass(frozen=True)
 class Work:
@@ -38,7 +35,9 @@ def write_work(work: Work, path: Path, image: ImageReference | None) -> Project:
     Raises ProjectError as `Project` does; then `path` is as it was.
     """
     fresh = beside(path)
-    project = Project.create(fresh, work.annotation.shape, image=image, classes=work.classes)
+    project = Project.create(
+        fresh, work.annotation.shape, image=image, classes=work.classes, draft=True
+    )
     _fill(project, work)
     rename(project, path)
     return project
@@ -64,6 +63,7 @@ def rename(project: Project, path: Path) -> None:
 
 
 def _fill(project: Project, work: Work) -> None:
+    """Record every step that the window can undo or redo: both must count the same steps."""
     try:
         history = work.history.copy()
         tiles = _tiles(work.annotation)
@@ -72,14 +72,11 @@ def _fill(project: Project, work: Work) -> None:
         if changes:
             project.record(Edit("earlier work", tuple(changes)))
         # The first `steps` of them lead to the present, the others are what redo brings back.
-        ahead = 0
-        for number in range(steps + STEPS_KEPT):
-            edit = _next(history)
-            if edit is None:
-                break
+        done = 0
+        while (edit := _next(history)) is not None:
             project.record(edit)
-            ahead += number >= steps
-        for _ in range(ahead):
+            done += 1
+        for _ in range(done - steps):
             project.record_undo()
     except BaseException:
         project.close()
@@ -96,8 +93,9 @@ def _tiles(annotation: Annotation) -> dict[TileKey, TileArray | None]:
 
 
 def _go_back(history: History, tiles: dict[TileKey, TileArray | None]) -> int:
-    """Undo in `tiles` as many steps as are kept and sound; answers how many those are."""
-    for done in range(STEPS_KEPT):
+    """Undo in `tiles` as many steps as are sound; answers how many those are."""
+    done = 0
+    while True:
         try:
             edit = history.undo()
         except AnnotationError:  # its bytes are damaged: what comes before it is out of reach
@@ -106,7 +104,7 @@ def _go_back(history: History, tiles: dict[TileKey, TileArray | None]) -> int:
             return done
         for change in edit.changes:
             tiles[change.key] = change.after
-    return STEPS_KEPT
+        done += 1
 
 
 def _next(history: History) -> Edit | None:

@@ -18,12 +18,13 @@ from PySide6.QtCore import QEvent, QEventLoop, QPointF, Qt
 from PySide6.QtGui import QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication
 
-from app import canvas
+from app import canvas, layers
 from app.camera import Point
 from app.document import Document
 from app.still import StillPicture
 from app.viewport import Viewport
 from tests.patience import PATIENCE
+from unet_core.edits import TILE
 from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
 
@@ -282,4 +283,24 @@ def test_labels_of_a_large_edit_come_in_view_first_and_in_the_end_all(view, monk
     look(view, 0.3)
     shown = on_screen(view)
     assert view.label_layer.up_to_date and shown == anew(view)
+    document.undo()
+
+
+def test_labels_that_change_outside_the_view_hold_those_inside_up_no_longer(view, monkeypatch):
+    """Of a tile that is seen in part, what has changed may lie out of sight."""
+    monkeypatch.setattr(canvas, "CATCH_UP_SECONDS", -1.0)
+    monkeypatch.setattr(layers, "FEW_TILES", 1)
+    document = view.document
+    look(view, 1.0)
+    on_screen(view)
+    seen = view.visible_rect()
+    row, column = seen.y // TILE, seen.x // TILE
+    assert (row * TILE, column * TILE) != (seen.y, seen.x) and seen.right // TILE > column
+    mine = document.annotation.read(PlaneIndex(0, 0))
+    mine[row * TILE, column * TILE] = 3 - mine[row * TILE, column * TILE] % 2
+    mine[seen.y + 20, seen.right - 20] = 3 - mine[seen.y + 20, seen.right - 20] % 2
+    document.apply_edit(document.annotation.write(PlaneIndex(0, 0), mine))
+    view.label_layer.put_off(Rect(row * TILE, column * TILE, TILE, TILE))
+    shown = on_screen(view)
+    assert shown == anew(view)
     document.undo()

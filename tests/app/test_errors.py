@@ -101,6 +101,16 @@ def test_a_native_crash_is_told_at_the_next_start():
     assert third.communicate()[0].strip() == "''"
 
 
+def test_what_was_noted_before_a_good_end_was_no_crash():
+    """Windows notes what goes wrong within its own dialogs, and goes on."""
+    code = "from app import reports; import faulthandler\nprint(repr(reports.watch_crashes()))\n"
+    noted = "faulthandler.dump_traceback(reports._crash_log)\n"
+    first = run_python(code + noted + "reports.end_watch()")
+    assert first.communicate()[0].strip() == "''" and first.returncode == 0
+    assert "File" in crash_file().read_text()
+    assert run_python(code).communicate()[0].strip() == "''"
+
+
 def test_the_log_is_bounded():
     code = (
         "from app import reports; import logging\nreports.log_to_file()\n"

@@ -20,6 +20,7 @@ from app.ways_round import free_name
 from tests.app.conftest import close_and_wait, open_and_wait
 from tests.patience import PATIENCE
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
+from unet_core.model import Model
 from unet_core.places import is_recovery
 from unet_core.project import ImageReference, Project, ProjectError
 from unet_core.recovery import unfinished
@@ -300,7 +301,7 @@ def full_disk(monkeypatch, folder):
     record = Project.record
 
     def fail(project, edit):
-        if failing[0] and project.path.is_relative_to(folder):
+        if failing and project.path.is_relative_to(folder):
             raise ProjectError(f"{project.path} can not be saved because the disk is full.")
         record(project, edit)
 
@@ -468,3 +469,66 @@ def test_a_disk_that_does_not_answer(make_window, project, tmp_path, qtbot, monk
     answers.set()
     qtbot.waitUntil(lambda: window.status.saved.text().startswith("Saved"))
     assert "does not answer" not in window.messages.text
+
+
+def test_what_can_not_be_opened_loses_nothing(make_window, project, tmp_path, qtbot, monkeypatch):
+    """ "Open and lose them" was chosen, but there is nothing to be opened any more."""
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, np.zeros((60, 60), np.uint8))
+    window = make_window(project)
+    make_room = full_disk(monkeypatch, project.parent)
+    paint(window, qtbot, 70)
+    qtbot.waitUntil(lambda: window.status.saved.text() == "Not saved")
+    window.files.open(other)
+    qtbot.waitUntil(lambda: "other.tif is not opened" in window.messages.text)
+    other.unlink()
+    press(window, "Open and lose them", qtbot)
+    qtbot.waitUntil(lambda: "other.tif is not opened" not in window.messages.text)
+    qtbot.waitUntil(lambda: not window.strip.isVisible())
+    assert window.saver.unsaved
+    make_room()
+    window.saver.try_again()
+    qtbot.waitUntil(lambda: window.saver.unsaved == 0)
+    painted = window.document.annotation.read(PLANE)
+    close_and_wait(window, qtbot)
+    assert np.array_equal(labels(project)[0], painted)
+
+
+def test_nobody_looks_at_a_disk_that_does_not_answer(
+    make_window, project, tmp_path, qtbot, monkeypatch
+):
+    """To save a copy elsewhere must not wait for it, either."""
+    window = make_window(project)
+    monkeypatch.setattr(type(window.saver), "hangs", True)
+    starts, here = [], threading.get_ident()
+
+    def watched(method):
+        def called(path, *arguments, **options):
+            looks = threading.get_ident() == here and path.is_relative_to(project.parent)
+            assert not looks, path
+            return method(path, *arguments, **options)
+
+        return called
+
+    for name in ("exists", "samefile", "stat"):
+        monkeypatch.setattr(Path, name, watched(getattr(Path, name)))
+    monkeypatch.setattr(
+        "app.files.QFileDialog.getSaveFileName", lambda *words: (starts.append(words[2]), "")[::-1]
+    )
+    window.files.ask_save_copy()
+    window.files.ask_save_as()
+    assert len(starts) == 2
+    assert all(Path(start).parent == Path.home() for start in starts)
+    monkeypatch.undo()
+
+
+def test_an_answer_to_strokes_on_nothing_is_not_kept(make_window, project, image, tmp_path, qtbot):
+    away = tmp_path / "away" / "else" / "cells.tif"
+    away.parent.mkdir(parents=True)
+    image.rename(away)
+    window = make_window(project)
+    window.engine._instant = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0)
+    with qtbot.waitSignal(window.files.located):
+        window.files.locate(away)
+    qtbot.waitUntil(lambda: window.engine.busy == "idle")
+    assert window.engine.model is None and window.engine.shown_model is None

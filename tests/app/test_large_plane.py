@@ -215,3 +215,19 @@ def test_damage_is_a_sentence(tmp_path):
         large.block(Where(0, 0, 0))
         with pytest.raises(StackError, match="damaged"):
             read_all(large)
+
+
+def test_what_comes_late_from_one_image_is_not_shown_in_the_next(tmp_path):
+    """They share a cache, and the same block of the same plane may be of either."""
+    levels, cache = [], PixelCache(10**6)
+    for seed, name in enumerate(("one.tif", "other.tif")):
+        pixels = random_pixels((1, 150, 140), "uint8", seed)
+        tifffile.imwrite(tmp_path / name, pixels[0])
+        levels.append(levels_by_hand(pixels))
+        with open_stack(tmp_path / name) as stack:
+            large = LargePlane(stack, PLANE, cache)
+            assert not large.complete
+            read_all(large)
+            np.testing.assert_array_equal(large.overview, levels[-1][large.coarsest])
+            assert_blocks(large, levels[-1])
+    assert not np.array_equal(levels[0][0], levels[1][0])

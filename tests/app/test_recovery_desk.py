@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tifffile
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QLabel
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel
 
 from app.recovered import SIDE, offers, when
 from app.recovery_desk import RecoveryDialog, image_of
 from tests.app.conftest import close_and_wait
+from tests.patience import PATIENCE
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
 from unet_core.project import ImageReference, Project
 from unet_core.recovery import new_recovery_path, unfinished
@@ -160,3 +161,21 @@ def nothing_left():
     yield
     for work in unfinished():
         work.path.unlink()
+
+
+def test_the_end_is_told_once(make_window, tmp_path, qtbot):
+    """The window counts who has ended: twice would be one too many."""
+    window = make_window()
+    qtbot.waitUntil(lambda: not window.recovery._jobs)
+    told = []
+    window.recovery.finished.connect(lambda: told.append(True))
+    for _ in range(3):
+        window.recovery.show_all()
+    jobs = list(window.recovery._jobs)
+    window.recovery.finished.disconnect(window._part_finished)
+    assert window.recovery.shutdown()
+    for job in jobs:  # all of them before the window hears of any
+        assert job.wait(PATIENCE * 1000)
+    qtbot.waitUntil(lambda: not window.recovery._jobs)
+    QApplication.processEvents()
+    assert told == [True]

@@ -12,7 +12,7 @@ from PySide6.QtCore import QCoreApplication
 
 from app import saver as saver_module
 from app.saver import Saver
-from app.work import Work
+from app.work import Work, write_work
 from tests.patience import PATIENCE
 from tests.synthetic import write_imagej
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo, Edit, History
@@ -482,3 +482,155 @@ def test_read_only_goes_on_in_a_copy(qtbot, saver, named, stack, tmp_path):
         saver.record(paint(annotation, 30, 30))
     assert name.args[0].parent == recovery_dir()
     assert path.read_bytes() == before
+
+
+def hold(saver):
+    """Keep the thread busy until the answer is called."""
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert goes_on.wait(PATIENCE)
+
+    saver._submit(wait)
+    assert begun.wait(PATIENCE)
+    return goes_on.set
+
+
+def test_save_as_just_before_the_end_has_the_strokes_before_and_after(
+    qtbot, saver, named, tmp_path, monkeypatch
+):
+    """The first try fails when all of it has been asked for already."""
+    path, annotation = named
+    BadDisk(monkeypatch, path.parent).full = True
+    go_on = hold(saver)
+    saver.record(paint(annotation, 30, 30))
+    saver.save_as(tmp_path / "elsewhere.limn")
+    saver.record(paint(annotation, 50, 50, 1))
+    saver.shutdown()
+    go_on()
+    assert saver.wait(PATIENCE * 1000)
+    again, history = reopened(tmp_path / "elsewhere.limn")
+    assert np.array_equal(again.read(PLANE), annotation.read(PLANE)) and len(history) == 3
+    assert unfinished() == []
+
+
+def test_what_is_open_read_only_is_never_replaced(qtbot, saver, named, stack):
+    path, annotation = named
+    with saved(qtbot, saver):
+        saver.start_recovery(stack, DEFAULT_CLASSES)
+    before = path.read_bytes()
+    with qtbot.waitSignal(saver.opened):
+        saver.open_project(path, read_only=True)
+    work = Work(annotation.snapshot(), History(), DEFAULT_CLASSES)
+    for write in (saver.save_as, saver.save_copy):
+        with qtbot.waitSignal(saver.failed) as failed:
+            write(path, work)
+        assert "choose another name" in failed.args[0]
+        assert path.read_bytes() == before
+
+
+def test_an_image_that_was_found_read_only_is_known_to_the_copy(
+    qtbot, saver, named, stack, tmp_path
+):
+    path, annotation = named
+    moved = write_imagej(tmp_path / "moved.tif", np.zeros((64, 80), np.uint8), "YX")
+    with saved(qtbot, saver):
+        saver.start_recovery(stack, DEFAULT_CLASSES)
+    with qtbot.waitSignal(saver.opened):
+        saver.open_project(path, read_only=True)
+    with open_stack(moved) as found, saved(qtbot, saver):
+        saver.put_image(found)
+        saver.record(paint(annotation, 30, 30))
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    (work,) = unfinished()
+    assert work.image_name == "moved.tif"
+
+
+def test_classes_are_written_after_a_file_was_made_anew(qtbot, saver, named, tmp_path, monkeypatch):
+    """The new file has those of memory: going back to the former ones is a change."""
+    path, annotation = named
+    BadDisk(monkeypatch, path.parent).full = True
+    monkeypatch.setattr(
+        Project, "_write_copy", refusing(Project._write_copy, lambda p: p.path == path)
+    )
+    more = (*DEFAULT_CLASSES, ClassInfo("debris", "#009e73"))
+    with qtbot.waitSignal(saver.stuck):
+        saver.put_classes(more)
+    with qtbot.waitSignal(saver.said), saved(qtbot, saver):
+        saver.save_as(tmp_path / "anew.limn", Work(annotation.snapshot(), History(), more))
+    with saved(qtbot, saver):
+        saver.put_classes(DEFAULT_CLASSES)
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    with Project.open(tmp_path / "anew.limn") as project:
+        assert project.classes == DEFAULT_CLASSES
+
+
+def refusing(method, refused):
+    def called(project, *arguments):
+        if refused(project):
+            raise ProjectError("The drive is gone.")
+        return method(project, *arguments)
+
+    return called
+
+
+def test_a_file_made_anew_takes_back_as_many_steps_as_the_window(tmp_path):
+    """Else undo in the window would take back something else in the file."""
+    annotation, history = Annotation((1, 1, 64, 80)), History()
+    annotation.write(PLANE, np.full((3, 3), 1, np.uint8))  # from before what can be undone
+    former = annotation.read(PLANE)
+    for step in range(150):
+        history.push(paint(annotation, 5 + step % 50, 5 + step // 3))
+    for _ in range(3):
+        annotation.apply(history.undo())
+    present = annotation.read(PLANE)
+    path = tmp_path / "anew.limn"
+    work = Work(annotation.snapshot(), history.copy(), DEFAULT_CLASSES)
+    with write_work(work, path, None) as project:
+        for _ in range(history.position):
+            project.record_undo()
+    again, stored = reopened(path)
+    assert np.array_equal(again.read(PLANE), former)
+    for _ in range(history.position):
+        again.apply(stored.redo())
+    assert np.array_equal(again.read(PLANE), present)
+    assert sum(1 for _ in iter(stored.redo, None)) == 3
+
+
+def test_a_disk_that_hangs_while_the_view_is_written_is_noticed(qtbot, saver, named, monkeypatch):
+    monkeypatch.setattr(saver_module, "HANG_SECONDS", 0.0)
+    begun, answers = threading.Event(), threading.Event()
+
+    def hang(project, name, default=None):
+        begun.set()
+        assert answers.wait(PATIENCE)
+        return default
+
+    monkeypatch.setattr(Project, "setting", hang)
+    saver.put_setting("plane", [0, 0])
+    assert begun.wait(PATIENCE)
+    qtbot.waitUntil(lambda: saver.hangs)
+    answers.set()
+    qtbot.waitUntil(lambda: saver.unsaved == 0)
+    assert not saver.hangs
+    go_on = hold(saver)  # a long errand is no sign of a disk that hangs
+    assert not saver.hangs
+    go_on()
+
+
+def test_a_training_that_can_not_be_noted_holds_no_stroke_up(qtbot, saver, named, monkeypatch):
+    path, annotation = named
+    monkeypatch.setattr(
+        Project, "add_training_run", refusing(Project.add_training_run, lambda _: True)
+    )
+    with qtbot.waitSignal(saver.stuck):
+        saver.put_model(Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0))
+    saver.record(paint(annotation, 30, 30))
+    qtbot.waitUntil(lambda: saver.unsaved == 1)
+    saver.forget()
+    saver.shutdown()
+    assert saver.wait(PATIENCE * 1000)
+    assert len(reopened(path)[1]) == 2

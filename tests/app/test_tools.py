@@ -1,5 +1,8 @@
 """Every tool by mouse and keys in the real window, and what it leaves in the labels."""
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
@@ -85,6 +88,11 @@ def press(window, qtbot, key, keys=NONE):
 
 def do(window, name):
     window.actions_by_id[name].trigger()
+
+
+def go_to(window, qtbot, z):
+    window.document.set_plane(0, z)
+    qtbot.waitUntil(lambda: window.viewport.paintable)
 
 
 def settled(window, qtbot):
@@ -408,6 +416,83 @@ def test_what_is_asked_for_while_something_is_worked_out_comes_after_it(window, 
     settled(window, qtbot)
     assert np.array_equal(classes(window) == 2, maps > 0)
     assert window.document.annotation.object_counts() == {2: 3}
+
+
+def test_all_that_waits_is_done_though_it_needs_no_thread(window, qtbot):
+    drag(window, qtbot, (40, 40), (40, 60))
+    drag(window, qtbot, (140, 40), (140, 60))
+    drag(window, qtbot, (200, 40), (200, 60))
+    window.document.set_active_class(1)
+    window.regions.fill(40, 50)  # is worked out in a thread
+    assert window.regions.busy
+    window.regions.delete(140, 50)
+    window.regions.delete(200, 50)
+    settled(window, qtbot)
+    assert set(np.flatnonzero((labels(window) > 0).any(axis=1))) == set(range(36, 45))
+
+
+def test_what_waits_is_done_on_its_own_plane_and_with_its_own_class_only(window, qtbot):
+    """Meanwhile the user has gone on to another slice, or chosen another class."""
+    document = window.document
+    for z in (0, 1):
+        go_to(window, qtbot, z)
+        drag(window, qtbot, (40, 40), (40, 60))
+        drag(window, qtbot, (140, 40), (140, 60))
+    before = labels(window)
+    assert (before[140] > 0).any()
+    document.set_plane(0, 0)
+    document.set_active_class(1)
+    window.regions.fill(40, 50)
+    window.regions.fill(140, 50)
+    document.set_active_class(2)
+    settled(window, qtbot)
+    assert set(np.unique(classes(window))) == {0, 1}
+    window.regions.fill(40, 50)
+    window.regions.delete(140, 50)
+    document.step_z(1)
+    settled(window, qtbot)
+    assert np.array_equal(labels(window), before)
+    assert "another slice" in window.messages.text
+
+
+def test_a_fill_takes_no_number_from_the_slice_that_the_user_has_gone_to(window, qtbot):
+    document = window.document
+    go_to(window, qtbot, 1)
+    document.set_brush_diameter(31)
+    drag(window, qtbot, (40, 40), (40, 60))
+    go_to(window, qtbot, 0)
+    document.set_brush_diameter(9)
+    document.set_active_class(1)
+    drag(window, qtbot, (40, 40), (40, 60))
+    document.set_active_class(2)
+    window.regions.fill(40, 50)
+    document.set_plane(0, 1)
+    settled(window, qtbot)
+    (other,) = set(objects(window)[objects(window) > 0].tolist())
+    document.set_plane(0, 0)
+    (filled,) = set(objects(window)[classes(window) == 2].tolist())
+    assert filled not in (0, other)
+
+
+def test_deleting_a_region_is_worked_out_in_a_thread(window, qtbot, monkeypatch):
+    threads = set()
+    filling = Annotation.filling
+
+    def watched(*arguments, **options):
+        threads.add(threading.get_ident())
+        return filling(*arguments, **options)
+
+    window.document.set_active_class(1)
+    drag(window, qtbot, (40, 40), (40, 60))
+    monkeypatch.setattr(Annotation, "filling", watched)
+    window.regions.delete(40, 50)
+    settled(window, qtbot)
+    assert not labels(window).any() and threading.get_ident() not in threads
+    monkeypatch.setattr("unet_core.flood.flood", lambda *_: SimpleNamespace(complete=False))
+    drag(window, qtbot, (40, 40), (40, 60))
+    window.regions.delete(40, 50)
+    settled(window, qtbot)
+    assert labels(window).any() and "has more than" in window.messages.text
 
 
 def test_what_was_painted_meanwhile_is_never_overwritten(window, qtbot):

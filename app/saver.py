@@ -429,8 +429,7 @@ class Saver(QObject):
         """A copy of the project file at `path`, opened."""
         if self._project is None:
             raise ProjectError("There is no project file yet.")
-        self._project.save_copy(path)
-        copy = Project.open(path)
+        copy = self._project.opened_copy(path)
         if self._project.read_only and self._image is not None:
             copy.set_image(self._image)  # it may have been found since
         return copy

@@ -521,6 +521,16 @@ class Project:
             raise ProjectError(f"{path} is this very project; choose another name for the copy.")
         self._write_copy(path)
 
+    def opened_copy(self, path: Path) -> Project:
+        """As `save_copy`; answers the copy, opened.
+
+        A change that failed here, though perhaps it is in the file, may be tried again there.
+        """
+        self.save_copy(path)
+        copy = Project.open(path)
+        copy._doubt = self._doubt
+        return copy
+
     def save_as(self, path: Path) -> None:
         """Copy the project to another file, replacing that project, and continue there.
 

@@ -32,7 +32,8 @@ def small_limits(monkeypatch):
     monkeypatch.setattr(stack_module, "LARGE_PIXELS", 10_000)
     monkeypatch.setattr(large_plane, "BLOCK", 64)
     monkeypatch.setattr(large_plane, "OVERVIEW_SIDE", 100)
-    monkeypatch.setattr(tiff_parts, "KEPT_BYTES", 0)  # each tile that is needed is decoded anew
+    for kept in ("KEPT_BYTES", "MOST_KEPT_BYTES"):  # each tile that is needed is decoded anew
+        monkeypatch.setattr(tiff_parts, kept, 0)
 
 
 @pytest.fixture

@@ -323,7 +323,10 @@ class CommitsAndFails:
         return answer
 
 
-def test_what_was_written_although_the_disk_said_no_is_not_done_twice_in_a_new_file(path, tmp_path):
+@pytest.mark.parametrize("copy", [False, True])
+def test_what_was_written_although_the_disk_said_no_is_not_done_twice_in_a_new_file(
+    path, tmp_path, copy
+):
     """A disk fails, so the work is saved in another place, and what failed is tried again there."""
     painted(path, 8)
     with Project.open(path) as project:
@@ -333,9 +336,14 @@ def test_what_was_written_although_the_disk_said_no_is_not_done_twice_in_a_new_f
         with pytest.raises(ProjectError):
             project.record_undo()
         project._connection = project._connection._connection
-        project.save_as(tmp_path / "new.limn")
-        project.record_undo()
-        record(project, *painting_step(memory, random.Random(1)))
+        if copy:
+            there = project.opened_copy(tmp_path / "new.limn")
+        else:
+            project.save_as(tmp_path / "new.limn")
+            there = project
+        with there:
+            there.record_undo()
+            record(there, *painting_step(memory, random.Random(1)))
     with Project.open(tmp_path / "new.limn") as project:
         assert_same_work(project.load(), memory)
 

@@ -74,6 +74,7 @@ def _remembering_interrupts() -> Iterator[None]:
     For an exception raised while native code asks an object for an attribute, or in a destructor,
     is dropped there: the work would go on for ever.
     """
+    _interrupted.clear()
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # ignored, as in a shell's background job
         yield
@@ -83,7 +84,6 @@ def _remembering_interrupts() -> Iterator[None]:
         _interrupted.set()
         raise KeyboardInterrupt
 
-    _interrupted.clear()
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield

@@ -48,13 +48,15 @@ class Minute:
     memory: int = 0
     size: int = 0
     edits: int = 0
+    trained: int = 0
+    """Trainings that came to an end."""
 
     def line(self, number: int) -> str:
         """The row of the table."""
         return (
             f"| {number} | {self.memory / MIB:.0f} | {statistics.median(self.strokes):.2f} | "
             f"{np.percentile(self.strokes, 95):.2f} | {statistics.median(self.saved):.0f} | "
-            f"{self.edits} | {self.size / MIB:.2f} |"
+            f"{self.edits} | {self.size / MIB:.2f} | {self.trained} |"
         )
 
 
@@ -65,6 +67,10 @@ class Hand:
         self.window = window
         self.random = np.random.default_rng(seed)
         self.minute = Minute()
+        window.engine.training_finished.connect(self.count_training)
+
+    def count_training(self) -> None:
+        self.minute.trained += 1
 
     def do_something(self) -> None:
         """One act, and a moment for the window."""
@@ -147,8 +153,9 @@ def soak(image: Path, project: Path, length: int, seed: int) -> tuple[list[Minut
     window.files.save_as(project)
     wait_until(project.exists)
     hand, minutes = Hand(window, seed), []
-    print("| minute | memory (MiB) | stroke p50 (ms) | p95 | saved (ms) | edits | file (MiB) |")
-    print("|---|---|---|---|---|---|---|")
+    columns = "minute|memory (MiB)|stroke p50 (ms)|p95|saved (ms)|edits|file (MiB)|trained"
+    print(f"| {columns.replace('|', ' | ')} |")
+    print("|---|---|---|---|---|---|---|---|")
     for number in range(1, length + 1):
         hand.minute, end = Minute(), time.monotonic() + 60
         while time.monotonic() < end or not hand.minute.saved:

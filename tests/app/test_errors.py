@@ -103,7 +103,7 @@ def test_a_native_crash_is_told_at_the_next_start():
 
 def test_what_was_noted_before_a_good_end_was_no_crash():
     """Windows notes what goes wrong within its own dialogs, and goes on."""
-    code = "from app import reports; import faulthandler\nprint(repr(reports.watch_crashes()), flush=True)\n"
+    code = "from app import reports; import faulthandler\nprint(repr(reports.watch_crashes()))\n"
     noted = "faulthandler.dump_traceback(reports._crash_log)\n"
     first = run_python(code + noted + "reports.end_watch()")
     assert first.communicate()[0].strip() == "''" and first.returncode == 0

@@ -279,32 +279,37 @@ def _levels_in_file(stack: Stack, size: tuple[int, int]) -> dict[int, int]:
 
 
 def halved(raw: Raw) -> Raw:
-    """Means of 2 × 2 pixels of `(C, Y, X)`, rounded; an odd last row or column stands for itself.
+    """As `halved_plane`, of each channel of `(C, Y, X)`."""
+    return np.stack([halved_plane(channel) for channel in raw])
+
+
+def halved_plane(image: Raw) -> Raw:
+    """Means of 2 × 2 pixels of `(Y, X)` or `(Y, X, S)`, rounded; an odd last row or column stands
+    for itself.
 
     Of 1-bit images: whether at least half of the four are set.
     """
-    dtype, (channels, height, width) = raw.dtype, raw.shape
+    dtype, (height, width) = image.dtype, image.shape[:2]
     whole = dtype.kind in "iub"
     if whole:
         wide: Any = np.uint16 if dtype.itemsize == 1 and dtype.kind != "i" else np.int32
         wide = wide if dtype.itemsize <= 2 else np.int64
     else:
         wide = np.float64 if dtype.itemsize == 8 else np.float32
-    result = np.empty((channels, (height + 1) // 2, (width + 1) // 2), dtype)
+    result = np.empty(((height + 1) // 2, (width + 1) // 2, *image.shape[2:]), dtype)
     rows = max(1, _CHUNK // max(1, width)) // 2 + 1
-    for channel in range(channels):
-        for y in range(0, result.shape[1], rows):
-            part = raw[channel, 2 * y : 2 * (y + rows)]
-            if len(part) % 2:
-                part = np.concatenate((part, part[-1:]))
-            both = np.add(part[0::2], part[1::2], dtype=wide)
-            if width % 2:
-                both = np.concatenate((both, both[:, -1:]), axis=1)
-            four = both[:, 0::2] + both[:, 1::2]
-            if whole:
-                four += 2
-                four >>= 2
-            else:
-                four /= 4
-            result[channel, y : y + rows] = four
+    for y in range(0, len(result), rows):
+        part = image[2 * y : 2 * (y + rows)]
+        if len(part) % 2:
+            part = np.concatenate((part, part[-1:]))
+        both = np.add(part[0::2], part[1::2], dtype=wide)
+        if width % 2:
+            both = np.concatenate((both, both[:, -1:]), axis=1)
+        four = both[:, 0::2] + both[:, 1::2]
+        if whole:
+            four += 2
+            four >>= 2
+        else:
+            four /= 4
+        result[y : y + rows] = four
     return result

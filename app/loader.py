@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from app.display import GREY, TABLES, ChannelDisplay, Histogram, histogram, shown_table
-from app.large_plane import OVERVIEW_SIDE, LargePlane, PixelCache, Where
+from app.large_plane import OVERVIEW_SIDE, LargePlane, PixelCache, Where, halved_plane
 from unet_core.stack import PlaneIndex, Stack, StackError
 
 logger = logging.getLogger(__name__)
@@ -532,22 +532,6 @@ def overviews(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
     """`image` halved again and again, until the longer side is at most `OVERVIEW_SIDE`."""
     levels: list[NDArray[np.uint8]] = []
     while max(image.shape[:2]) > OVERVIEW_SIDE:
-        image = _halve(image)
+        image = halved_plane(image)
         levels.append(image)
     return tuple(levels)
-
-
-def _halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Means of 2 × 2 pixels; an odd last row or column stands for itself."""
-    height, width = image.shape[:2]
-    result = np.empty(((height + 1) // 2, (width + 1) // 2, *image.shape[2:]), np.uint8)
-    rows = max(1, _CHUNK // max(1, width)) // 2 + 1
-    for y in range(0, len(result), rows):
-        part = image[2 * y : 2 * (y + rows)].astype(np.uint16)
-        if len(part) % 2:
-            part = np.concatenate((part, part[-1:]))
-        if width % 2:
-            part = np.concatenate((part, part[:, -1:]), axis=1)
-        both = part[0::2] + part[1::2]
-        result[y : y + rows] = (both[:, 0::2] + both[:, 1::2] + 2) >> 2
-    return result

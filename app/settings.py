@@ -9,9 +9,9 @@ from typing import TypeVar, get_args
 from PySide6.QtCore import QByteArray, QSettings
 
 from app.presets import PRESETS
-from app.ram import ram_bytes
 from app.viewport import CtrlPress, RightDrag, ShiftWheel, Wheel
 from unet_core.places import settings_dir
+from unet_core.ram import ram_bytes
 
 _Word = TypeVar("_Word", bound=str)
 
@@ -19,6 +19,7 @@ _Word = TypeVar("_Word", bound=str)
 PICTURE_MEMORY = (256, 512, 1024, 2048, 4096, 8192)
 """MiB that pictures may take, as users can choose it."""
 _PICTURE_SHARE, _MOST_AT_FIRST = 8, 2048
+_UNKNOWN_RAM = 8 * 2**30  # where the system does not tell
 
 
 class Settings:
@@ -193,7 +194,7 @@ class Settings:
     def picture_memory(self) -> int:
         """MiB that pictures of large images may take, one of PICTURE_MEMORY; at first an eighth of
         the computer's memory, 2 GiB at most."""
-        room = min(ram_bytes() // 2**20 // _PICTURE_SHARE, _MOST_AT_FIRST)
+        room = min((ram_bytes() or _UNKNOWN_RAM) // 2**20 // _PICTURE_SHARE, _MOST_AT_FIRST)
         default = max((m for m in PICTURE_MEMORY if m <= room), default=PICTURE_MEMORY[0])
         value = self._integer("memory/pictures", default, PICTURE_MEMORY[0], PICTURE_MEMORY[-1])
         return value if value in PICTURE_MEMORY else default

@@ -9,6 +9,8 @@ from functools import cache
 
 import torch
 
+from unet_core.ram import ram_bytes
+
 
 class DeviceError(ValueError):
     """The asked-for device is not on this machine; the message is one sentence for the user."""
@@ -139,10 +141,8 @@ def share_of_card(device: torch.device) -> int | None:
 
 def memory_line() -> str:
     """Physical memory in words, or an empty text where the system does not tell."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return ""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return f"{total / 2**30:.1f} GB"
+    total = ram_bytes()
+    return "" if total is None else f"{total / 2**30:.1f} GB"
 
 
 def _cpu_precision_name() -> str:

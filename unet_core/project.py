@@ -158,7 +158,7 @@ class Project:
         self.path = path
         self.history_budget = HISTORY_BUDGET
         """Bytes of undo history beyond which the oldest edits are forgotten, a few with each new
-        one; but none that has been loaded, and none of this session."""
+        one; but none that has been loaded or recorded since the project was opened."""
         self._connection = connection
         self._private = private
         # The latest moment is when the project is dropped without having been closed.

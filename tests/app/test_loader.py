@@ -320,7 +320,7 @@ def test_overviews_are_means_of_two_by_two(height: int, width: int, color: bool)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "OVERVIEW_SIDE", 16)
-        patch.setattr(loader, "_CHUNK", 100)
+        patch.setattr(large_plane, "_CHUNK", 100)
         levels = overviews(image)
     for before, after in zip((image, *levels), levels, strict=False):
         assert after.shape[:2] == (-(-before.shape[0] // 2), -(-before.shape[1] // 2))

@@ -4,8 +4,8 @@ import pytest
 
 from app import settings as settings_module
 from app.preferences import PreferencesDialog
-from app.ram import ram_bytes
 from app.settings import PICTURE_MEMORY, Settings
+from unet_core.ram import ram_bytes
 
 
 def test_the_choice_holds_at_once_and_is_remembered(make_window, qtbot):

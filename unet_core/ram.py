@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-UNKNOWN = 8 * 2**30
 
-
-def ram_bytes() -> int:
-    """Bytes of memory, used or not; 8 GiB where the system does not tell."""
+def ram_bytes() -> int | None:
+    """Bytes of memory, used or not; None where the system does not tell."""
     try:
         if sys.platform == "win32":
             return _windows()
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return UNKNOWN
+        return None
 
 
 def _windows() -> int:

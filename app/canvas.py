@@ -32,6 +32,7 @@ from app.layers import (
 )
 from app.loader import LoadedPlane, Piece, PlaneLoader
 from app.still import StillPicture
+from unet_core.edits import Edit
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -43,6 +44,9 @@ LOADING_DELAY_MS = 200
 
 VIEW_INTERVAL_MS = 33
 """`view_changed` comes at most this often, and always once more at the end."""
+
+MANY_TILES = 64
+"""An edit of more label tiles repaints the whole view."""
 
 CATCH_UP_SECONDS = 0.005
 """So long each paint may look for labels that an edit has changed; the rest of the frame is its
@@ -75,6 +79,8 @@ class Canvas(QWidget):
     """The Rect of the plane that is in view; the newest one, about 30 times a second at most."""
     plane_shown = Signal(object)
     """The `LoadedPlane` that is shown from now on."""
+    plane_measured = Signal(object)
+    """The `LoadedPlane` that is shown, now that its histograms are known."""
     plane_failed = Signal(str)
     """One sentence: why the document's plane cannot be shown."""
 
@@ -109,10 +115,12 @@ class Canvas(QWidget):
         document.plane_changed.connect(self._on_plane_changed)
         document.channels_changed.connect(self._load)
         document.labels_changed.connect(self._on_labels_changed)
+        document.labels_edited.connect(self._on_labels_edited)
         document.classes_changed.connect(self._on_classes_changed)
         document.options_changed.connect(self._on_options_changed)
         self.loader.loaded.connect(self._on_loaded)
         self.loader.pieces.connect(self._on_pieces)
+        self.loader.measured.connect(self._on_measured)
         self.loader.failed.connect(self._on_failed)
         # Qt aborts the program when a QThread object dies while its thread runs.
         self.destroyed.connect(self.loader.stop)
@@ -304,6 +312,11 @@ class Canvas(QWidget):
     def _on_pieces(self, pieces: Sequence[Piece]) -> None:
         self._update_image_rect(self.image_layer.put(pieces))
 
+    @Slot(object)
+    def _on_measured(self, loaded: LoadedPlane) -> None:
+        if self.shown is not None and loaded.measured is self.shown.measured:
+            self.plane_measured.emit(self.shown)
+
     @Slot(object, str)
     def _on_failed(self, plane: PlaneIndex, sentence: str) -> None:
         self.shown = None
@@ -322,9 +335,27 @@ class Canvas(QWidget):
             return
         if self.document.stroking:
             self._update_image_rect(self.label_layer.refresh(rect))
-        else:  # an edit may change millions of pixels: each is looked at when it is to be seen
+        else:
             self.label_layer.put_off(rect)
             self._update_image_rect(rect.expand(1))
+
+    @Slot(object)
+    def _on_labels_edited(self, edit: Edit) -> None:
+        """Repaint: an edit may change millions of pixels, each is looked at when it is to be seen.
+
+        The box around a long diagonal stroke is the whole plane; its tiles are a small part of it.
+        """
+        if self.shown is None:
+            return
+        plane = self.shown.plane
+        rects = [change.extent for change in edit.changes if change.key[:2] == plane]
+        for rect in rects:
+            self.label_layer.put_off(rect)
+        if len(rects) > MANY_TILES:
+            self.update()
+        else:
+            for rect in rects:
+                self._update_image_rect(rect.expand(1))
 
     @Slot()
     def _on_classes_changed(self) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import glob
 import json
 import os
 import platform
-import re
 import signal
 import sys
 import threading
@@ -28,7 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from unet_core.batch import BatchProgress
     from unet_core.patches import Region
+    from unet_core.reading import Reading
     from unet_core.recipe import Recipe
 
 COMMANDS = ("train", "predict", "measure", "rescue", "info")
@@ -146,6 +145,21 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
 
 
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--series", metavar="NAME", help="which image of each file: its name, or number from 1"
+    )
+    parser.add_argument(
+        "--axes", metavar="TYX", help="what the axes of the images are, in the file's order"
+    )
+
+
+def _reading(options: argparse.Namespace) -> Reading:
+    from unet_core.reading import Reading
+
+    return Reading(options.series, options.axes)
+
+
 def _add_train(commands: Any) -> None:
     parser = _add(
         commands,
@@ -185,6 +199,7 @@ def _add_train(commands: Any) -> None:
     )
     limit.add_argument("--steps", type=_count, help="number of optimiser steps")
     parser.add_argument("--seed", type=_seed, default=0, help="of all random choices (default: 0)")
+    _add_reading(parser)
     _add_device(parser)
     parser.set_defaults(run=_train)
 
@@ -221,6 +236,7 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="skip images whose files are all there already"
     )
+    _add_reading(parser)
     _add_device(parser)
     parser.add_argument(
         "images",
@@ -324,20 +340,41 @@ def _presets(text: str) -> tuple[str, ...]:
 # --- the work --------------------------------------------------------------------------------
 
 
-def _follow(steps: Generator[Any, Any, R], bar: tqdm[NoReturn], name: str = "") -> R:
-    """Drive a generator of Progress reports to its end, showing them on `bar`."""
-    while True:
-        try:
-            report = next(steps)
-        except StopIteration as end:
-            result: R = end.value
-            return result
-        if report.text != bar.desc or report.total != bar.total:
-            bar.set_description_str(f"{name}{report.text}", refresh=False)
-            if bar.total != report.total:
-                bar.reset(report.total)
-        bar.update(report.done - bar.n)
-        _go_on()
+def _follow(steps: Generator[BatchProgress, None, R]) -> R:
+    """Drive a generator to its end, showing each image on a bar of its own."""
+    bar: tqdm[NoReturn] | None = None
+    shown = 0
+    try:
+        while True:
+            try:
+                report = next(steps)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            if bar is None or report.number != shown:
+                if bar is not None:
+                    bar.close()
+                bar, shown = tqdm(total=1, unit="step"), report.number
+            _show(bar, report)
+            _go_on()
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _show(bar: tqdm[NoReturn], report: BatchProgress) -> None:
+    from unet_core.batch import duration_in_words
+
+    many, now = report.count > 1, report.progress
+    name = f"{report.number}/{report.count} " if many else ""
+    text = f"{name}{report.image.name}: {now.text}"
+    if text != bar.desc or now.total != bar.total:
+        bar.set_description_str(text, refresh=False)
+        if bar.total != now.total:
+            bar.reset(now.total)
+    if many and report.seconds_left is not None:
+        bar.set_postfix_str(f"all in {duration_in_words(report.seconds_left)}", refresh=False)
+    bar.update(now.done - bar.n)
 
 
 def _check_out(out: Path, *inputs: Path) -> None:
@@ -361,6 +398,7 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     from unet_core.intensity import intensity_range
     from unet_core.model import Model
     from unet_core.objects import classes_of_objects
+    from unet_core.openers import which_series
     from unet_core.patches import TrainingSet
     from unet_core.stack import PlaneIndex, open_stack
     from unet_core.training import TrainingError, fit
@@ -373,7 +411,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     objects: list[NDArray[Any]] = []  # for each region the plane that it was cut from
     channels = pixel_size = None
     for image, labels in options.pair:
-        with open_stack(image) as stack:
+        with open_stack(image, _reading(options)) as stack:
+            if told := which_series(stack, _reading(options)):
+                _say(told)
             if channels is not None and stack.shape[2] != channels:
                 raise TrainingError(
                     f"{image} has {stack.shape[2]} channels, the images before it {channels}."
@@ -464,69 +504,45 @@ def _named_classes(count: int) -> tuple[Any, ...]:
 
 
 def _predict(options: argparse.Namespace) -> dict[str, Any]:
+    from unet_core.batch import plan, predict_all
     from unet_core.device import choose_device
     from unet_core.export import DEFAULT_MIN_SIZE, ExportError, make_folder
-    from unet_core.export_presets import preset, write_presets
-    from unet_core.intensity import intensity_range
     from unet_core.model import Model
-    from unet_core.stack import open_stack
 
     device = choose_device(options.device)
     bundled = options.model == "bundled"
     model = Model.bundled() if bundled else Model.load(Path(options.model))
     wanted = options.write or (() if options.preset else _OUTPUTS)
-    presets = [preset(name) for name in dict.fromkeys((*wanted, *options.preset))]
-
-    def targets_of(image: Path) -> dict[str, Path]:
-        return {one.id: one.path_for(image, options.out) for one in presets}
-
-    targets = {image: targets_of(image) for image in _images(options.images, targets_of)}
-    stems = [image.stem for image in targets]
-    if len(set(stems)) < len(stems):
-        twice = next(stem for stem in stems if stems.count(stem) > 1)
-        raise ExportError(f"Two images are called {twice}: predict them into different folders.")
-    inputs = {image.resolve() for image in targets}
-    for outputs in targets.values():
-        for path in outputs.values():
-            if path.resolve() in inputs:
-                raise ExportError(f"{path} is an image to predict: write into another folder.")
+    tasks = plan(options.images, tuple(dict.fromkeys((*wanted, *options.preset))), options.out)
     make_folder(options.out)
-    min_size = DEFAULT_MIN_SIZE if options.min_size is None else options.min_size
+    outcomes = _follow(
+        predict_all(
+            tasks,
+            model,
+            device,
+            adapt=bundled,
+            threshold=options.threshold,
+            min_size=DEFAULT_MIN_SIZE if options.min_size is None else options.min_size,
+            resume=options.resume,
+            explain=known_sentence,
+            say=_say,
+            reading=_reading(options),
+        )
+    )
+    if len(outcomes) == 1 and outcomes[0].error:
+        raise ExportError(outcomes[0].error)
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    for number, (image, outputs) in enumerate(targets.items(), 1):
-        written = {what: str(path) for what, path in outputs.items()}
-        if options.resume and all(path.exists() for path in outputs.values()):
-            results.append({"image": str(image), "skipped": True, "written": written})
+    for one in outcomes:
+        image = {"image": str(one.task.image)}
+        if one.error:
+            failed.append({**image, "error": one.error})
             continue
-        name = image.name if len(targets) == 1 else f"{number}/{len(targets)} {image.name}"
-        try:
-            with open_stack(image) as stack, tqdm(total=1, unit="step") as bar:
-                done = _follow(
-                    write_presets(
-                        outputs,
-                        stack,
-                        model=model.adapted(stack.shape[2]) if bundled else model,
-                        ranges=intensity_range(stack),
-                        device=device,
-                        threshold=options.threshold,
-                        min_size=min_size,
-                        overwrite=True,
-                        say=_say,
-                    ),
-                    bar,
-                    f"{name}: ",
-                )
-        except ValueError as error:
-            # One bad image must not cost the night's work on all the others.
-            sentence = known_sentence(error)
-            if sentence is None or len(targets) == 1:
-                raise
-            failed.append({"image": str(image), "error": sentence})
-            continue
-        results.append({"image": str(image), "objects": done.objects, "written": written})
-    if skipped := sum("skipped" in one for one in results):
-        _say(f"{skipped} of {len(targets)} images were there already and were skipped.")
+        said = {"skipped": True} if one.skipped else {"objects": one.objects}
+        written = {what: str(path) for what, path in one.task.targets.items()}
+        results.append({**image, **said, "written": written})
+    if skipped := sum(one.skipped for one in outcomes):
+        _say(f"{skipped} of {len(outcomes)} images were there already and were skipped.")
     summary = {"model": options.model, "threshold": options.threshold, "images": results}
     if failed:
         raise _SomeFailedError(summary, failed)
@@ -545,73 +561,36 @@ class _SomeFailedError(Exception):
         super().__init__(f"{len(failed)} of {done + len(failed)} images failed.")
 
 
-def _images(paths: Sequence[Path], targets_of: Callable[[Path], dict[str, Path]]) -> list[Path]:
-    """The images that are meant: of a folder all in it, of a pattern all that match, in order.
-
-    What Limn itself writes for another image of a folder or pattern is no image to predict.
-    """
-    from unet_core.export import ExportError
-    from unet_core.stack import IMAGE_SUFFIXES
-
-    images: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-            found = [p for p in found if p.is_file() and not p.name.startswith(".")]
-            nothing = f"{path} is a folder without images: choose an image, or another folder."
-        elif not path.exists() and glob.has_magic(str(path)):
-            # Path.glob takes no absolute pattern.
-            found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-            found = [p for p in found if p.is_file()]
-            nothing = f"{path} matches no file."
-        else:
-            images.append(path)
-            continue
-        written = {target.resolve() for p in found for target in targets_of(p).values()}
-        found = [p for p in found if p.resolve() not in written]
-        if not found:
-            raise ExportError(nothing)
-        images += sorted(found, key=_natural)
-    return list(dict.fromkeys(images))
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """So that image 9 comes before image 10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
-
-
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from unet_core.atomic import os_reason, replacing
-    from unet_core.export import ExportError, read_labels
+    from unet_core.export import ExportError, legible, read_labels
     from unet_core.measure import measure
     from unet_core.stack import open_stack
+    from unet_core.table import write_rows
 
     _check_out(options.out, options.objects, options.image)
     rows = 0
     with open_stack(options.image) as stack:
         planes = read_labels(options.objects, stack)
         empty = np.zeros(stack.shape[3:], np.uint8)
-        tables = measure(lambda plane: planes.get(plane, empty), stack, options.image.name)
+        name = legible(options.image.name)
+        tables = measure(lambda plane: planes.get(plane, empty), stack, name)
         try:
             with (
                 replacing(options.out) as part,
                 part.open("w", newline="", encoding="utf-8") as file,
             ):
-                writer = csv.writer(file)
-                for frame, table in enumerate(tqdm(tables, total=stack.shape[0], desc="Measuring")):
-                    if frame == 0:
-                        writer.writerow(table.header)
-                    writer.writerows(table.rows)
-                    rows += len(table.rows)
+                written = write_rows(file, tables)
+                for lines in tqdm(written, total=stack.shape[0], desc="Measuring"):
+                    rows += len(lines)
                     _go_on()
         except OSError as error:
             raise ExportError(
                 f"{options.out} cannot be written: {os_reason(error)}; choose another place."
             ) from error
-    return {"table": str(options.out), "objects": rows}
+    return {"table": str(options.out), "objects": rows - 1}  # without the header
 
 
 def _rescue(options: argparse.Namespace) -> dict[str, Any]:

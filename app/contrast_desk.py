@@ -40,7 +40,7 @@ class ContrastDesk(QObject):
         self._panel.show_displays(self._document.displays)
 
     @Slot(object)
-    def plane_shown(self, loaded: LoadedPlane) -> None:
+    def plane_measured(self, loaded: LoadedPlane) -> None:
         self._panel.show_histograms(loaded.histograms)
 
     @Slot()

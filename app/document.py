@@ -7,8 +7,8 @@ a second copy of what is here. It lives in the GUI thread and reads no image pix
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,6 +27,7 @@ from unet_core.annotation import (
     Stroke,
 )
 from unet_core.labels import class_of
+from unet_core.project import FIRST_IMAGE, ImageReference
 from unet_core.stack import PlaneIndex, Stack
 from unet_core.tiling import Rect
 
@@ -42,15 +43,30 @@ UNLABELLED = 0
 FIRST_CELL_CLASS = 2
 
 
+@dataclass(frozen=True)
+class OtherImage:
+    """An image of the project that is not on show: what is known of it does not change."""
+
+    reference: ImageReference | None
+    annotation: Annotation
+    history: History | None = None
+    """None: it has not been looked at, and its history is in the project file only."""
+
+
 class Document(QObject):
     """The open stack, its annotation and undo history, and what the user has chosen."""
 
+    project_changed = Signal()
+    """Other work altogether; `stack_changed` follows."""
     stack_changed = Signal()
+    """Another image, of the same project or of another one."""
     plane_changed = Signal()
     labels_changed = Signal(object, object)
-    """PlaneIndex and Rect: these labels may differ from before."""
+    """PlaneIndex and Rect: these labels may differ, by a stroke that is not finished."""
+    labels_edited = Signal(object)
+    """An Edit that has been carried out at once, on one plane or on many."""
     edited = Signal(object)
-    """A new Edit, just finished and already in `history`: to be saved."""
+    """A new Edit of the image on show, just finished and already in `history`: to be saved."""
     undone = Signal()
     redone = Signal()
     history_changed = Signal()
@@ -72,6 +88,10 @@ class Document(QObject):
         are shown as black and bright, but `displays` may change and these stay."""
         self.annotation = Annotation((1, 1, 1, 1))
         self.history = History()
+        self.image = FIRST_IMAGE
+        """The number of the image on show among those of the project."""
+        self.others: dict[int, OtherImage] = {}
+        """The other images of the project, by their numbers."""
         self.classes: list[ClassInfo] = list(DEFAULT_CLASSES)
         """Class of value v is `classes[v - 1]`; the first is the background."""
         self.plane = PlaneIndex(0, 0)
@@ -104,13 +124,83 @@ class Document(QObject):
         annotation: Annotation | None = None,
         history: History | None = None,
         classes: list[ClassInfo] | None = None,
+        image: int = FIRST_IMAGE,
+        others: Mapping[int, OtherImage] | None = None,
     ) -> None:
         """Show `stack` from its first plane on, with nothing labelled unless `annotation` is given.
 
-        `ranges` is `(C, 2)` in the stack's units. A stroke in progress is finished on the old
-        stack. The old stack is not closed: others may still be reading it.
+        `ranges` is `(C, 2)` in the stack's units; `image` is the stack's number in its project,
+        `others` are the other images there. A stroke in progress is finished on the old stack. The
+        old stack is not closed: others may still be reading it.
         """
         self.end_stroke()
+        self._take_stack(stack, ranges, annotation, history)
+        self.image, self.others = image, dict(others or {})
+        self.classes = list(classes or DEFAULT_CLASSES)
+        self._dropped = {}
+        self._list_what_is_labelled()
+        self.active_class = min(FIRST_CELL_CLASS, len(self.classes))
+        self.locked = self.hidden = frozenset()
+        self.project_changed.emit()
+        self._announce_stack()
+
+    def show_image(
+        self,
+        image: int,
+        stack: Stack,
+        ranges: NDArray[np.float32],
+        annotation: Annotation,
+        history: History,
+        left: ImageReference | None,
+    ) -> None:
+        """Show another image of the same project; classes and tools stay as they are.
+
+        `left` says where the image is that is on show until now, which becomes one of the others.
+        """
+        self.end_stroke()
+        former = self.displays
+        leaving = OtherImage(left, self.annotation.snapshot(), self.history)
+        self._take_stack(stack, ranges, annotation, history)
+        self.others = dict(sorted({**self.others, self.image: leaving}.items()))
+        self.others.pop(image, None)
+        self.image = image
+        if len(former) == len(self.displays):
+            # Brightness is each image's own; colours and what is visible are the user's choice.
+            self.displays = [
+                replace(old, low=new.low, high=new.high)
+                for old, new in zip(former, self.displays, strict=True)
+            ]
+        self._list_what_is_labelled()
+        self._announce_stack()
+
+    def put_picture(self, stack: Stack, ranges: NDArray[np.float32]) -> None:
+        """Put the image below its labels, in place of an empty picture of the same size."""
+        self.end_stroke()
+        plane = self.plane
+        self._take_stack(stack, ranges, self.annotation, self.history)
+        self._announce_stack()
+        self.set_plane(*plane)
+
+    def set_others(self, others: Mapping[int, OtherImage]) -> None:
+        """Images have been added to the project, or taken from it."""
+        self.others = dict(sorted(others.items()))
+        self.counts_changed.emit()
+
+    def label_counts(self) -> dict[int, int]:
+        """Labelled pixels of each class that occurs, in all images of the project."""
+        total = self.annotation.counts()
+        for other in self.others.values():
+            for value, pixels in other.annotation.counts().items():
+                total[value] = total.get(value, 0) + pixels
+        return total
+
+    def _take_stack(
+        self,
+        stack: Stack | None,
+        ranges: NDArray[np.float32] | None,
+        annotation: Annotation | None,
+        history: History | None,
+    ) -> None:
         shape = stack.shape if stack is not None else (1, 1, 0, 1, 1)
         if ranges is None:
             ranges = np.tile(np.array([0, 1], np.float32), (shape[2], 1))
@@ -123,14 +213,11 @@ class Document(QObject):
         self.ranges = ranges
         self.annotation = annotation or Annotation(labelled_shape)
         self.history = history or History()
-        self.classes = list(classes or DEFAULT_CLASSES)
-        self._dropped = {}
-        self._list_what_is_labelled()
-        self.active_class = min(FIRST_CELL_CLASS, len(self.classes))
         self.displays = first_displays(stack, ranges) if stack is not None else []
-        self.locked = self.hidden = frozenset()
         self.plane = PlaneIndex(0, 0)
         self._stroke_end = None
+
+    def _announce_stack(self) -> None:
         self.stack_changed.emit()
         self.options_changed.emit()
         self.channels_changed.emit()
@@ -285,7 +372,7 @@ class Document(QObject):
         """Take over a new edit that `annotation.write` or the like has already carried out."""
         self.end_stroke()
         self._new_object = False
-        self._announce_labels(edit)
+        self.labels_edited.emit(edit)
         self.history.push(edit)
         self.edited.emit(edit)
         self.history_changed.emit()
@@ -321,25 +408,9 @@ class Document(QObject):
             self.classes_changed.emit()
         if self.plane not in edit.planes:
             self.set_plane(*edit.plane)
-        self._announce_labels(edit)
+        self.labels_edited.emit(edit)
         self.history_changed.emit()
         self.counts_changed.emit()
-
-    def _announce_labels(self, edit: Edit) -> None:
-        """Emit `labels_changed` for each tile that changed on the present plane, and once for
-        every other plane.
-
-        The box around a long diagonal stroke is the whole plane; its tiles are a small part of it.
-        """
-        others: dict[PlaneIndex, Rect] = {}
-        for change in edit.changes:
-            plane = change.key.plane
-            if plane == self.plane:
-                self.labels_changed.emit(plane, change.changed())
-            else:
-                others[plane] = others.get(plane, Rect(0, 0, 0, 0)).union(change.extent)
-        for plane, rect in others.items():
-            self.labels_changed.emit(plane, rect)
 
     # --- tools -------------------------------------------------------------------------------
 
@@ -427,7 +498,7 @@ class Document(QObject):
         last one can go, when nothing is labelled with it, and background and one cell class stay.
         """
         last = value == len(self.classes) > FIRST_CELL_CLASS
-        if not last or self.annotation.counts().get(value):
+        if not last or self.label_counts().get(value):
             return False
         self._dropped[value] = self.classes.pop()
         self.active_class = min(self.active_class, len(self.classes))
@@ -439,7 +510,7 @@ class Document(QObject):
     def _list_what_is_labelled(self) -> bool:
         """Bring classes back whose labels undo has brought back: answers whether there were any."""
         known = len(self.classes)
-        for value in range(known + 1, max(self.annotation.counts(), default=0) + 1):
+        for value in range(known + 1, max(self.label_counts(), default=0) + 1):
             unknown = ClassInfo(f"class {value}", "#999999")
             self.classes.append(self._dropped.get(value, unknown))
         return len(self.classes) > known

@@ -10,7 +10,11 @@ import numpy as np
 from unet_core.stack import Source, Stack
 
 
-def empty_picture(path: Path, shape: Sequence[int]) -> Stack:
+class EmptyPicture(Stack):
+    """Told from an image by its class: there is nothing on it to learn from."""
+
+
+def empty_picture(path: Path, shape: Sequence[int]) -> EmptyPicture:
     """A black stack, uint8, of `shape` (T, Z, C, Y, X) that goes by the name of the missing image.
 
     Takes no memory for its pixels, however many a damaged file may claim there are.
@@ -25,4 +29,4 @@ def empty_picture(path: Path, shape: Sequence[int]) -> Stack:
         dtype=np.dtype(np.uint8),
         read_page=lambda _number: page,
     )
-    return Stack(path, source)
+    return EmptyPicture(path, source)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal, Slot
 
+from app.document import OtherImage
 from app.jobs import Job, JobError, Latest, Steps
+from app.labelled_images import LabelledImages
+from app.sentences import known_sentence
 from unet_core.annotation import Annotation, ClassInfo
 from unet_core.export import DEFAULT_MIN_SIZE, check_target
 from unet_core.stack import PlaneIndex, Stack
@@ -30,6 +33,7 @@ from unet_core.tiling import Rect
 if TYPE_CHECKING:
     import torch
 
+    from unet_core.batch import Outcome
     from unet_core.head import InstantHead
     from unet_core.instant import InstantAnswer
     from unet_core.live import LivePrediction, PredictedTile
@@ -106,6 +110,35 @@ class Exported:
     """How the masks were made, to paste into a paper."""
 
 
+@dataclass(frozen=True)
+class FolderRequest:
+    """Many images to be predicted with the model that is shown."""
+
+    images: tuple[Path, ...]
+    """Images, and folders of images."""
+    folder: Path
+    """Where the files go."""
+    presets: tuple[str, ...]
+    threshold: float = 0.5
+    min_size: int = DEFAULT_MIN_SIZE
+    resume: bool = True
+    """Skip images whose files are all there."""
+    keep_model: bool = True
+    """Also write the model there, unless a file holds it already."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What has become of many images."""
+
+    request: FolderRequest
+    model: Model | None
+    """The model that was shown then; None: the bundled one."""
+    outcomes: tuple[Outcome, ...]
+    kept: Path | None = None
+    """Where the model was written."""
+
+
 class Engine(QObject):
     """Starts work, one job at a time, and says what comes of it. Lives in the GUI thread."""
 
@@ -122,6 +155,9 @@ class Engine(QObject):
     export_progress = Signal(object)
     export_finished = Signal(str, object, object)
     """What has become of it, the path and the `Exported`; both None where nothing was written."""
+    apply_progress = Signal(object)
+    apply_finished = Signal(object)
+    """The `Applied`; None where it was cancelled."""
     failed = Signal(str, str)
     said = Signal(str)
     """A sentence for the user while all goes on: memory is short, say."""
@@ -151,10 +187,13 @@ class Engine(QObject):
         self._next: Callable[[], None] | None = None
         self._asked = ""
         """Training or exporting that waits for the present job to end."""
+        self.applies = False
+        """Whether the export, the present or the last one, is one of many images."""
         self._closing = False
         self._last_view: View | None = None
         self._last_labels: Annotation | None = None
         self._exchange = _Exchange()
+        self._labelled = LabelledImages(self.said.emit)
         # Touched by the running job only, and there is but one:
         self._device: torch.device | None = None
         self._prediction: LivePrediction | None = None
@@ -198,11 +237,23 @@ class Engine(QObject):
         return self._exchange.labels.waiting
 
     def set_stack(self, stack: Stack | None, ranges: NDArray[np.float32] | None = None) -> None:
-        """Another image: what was known of the former one is forgotten."""
+        """An image of another project: what was known of the former one is forgotten."""
+        self._leave_image()
+        self._after_job(lambda: self._take_stack(stack, ranges))
+
+    def show_image(self, stack: Stack, ranges: NDArray[np.float32]) -> None:
+        """Another image of the same project: what was learned holds for it, too."""
+        self._leave_image()
+        self._after_job(lambda: self._take_image(stack, ranges))
+
+    def set_others(self, image: int, others: Mapping[int, OtherImage]) -> None:
+        """The other images of the project, whose labels count in training; `image` is on show."""
+        self._labelled.set_others(image, others)
+
+    def _leave_image(self) -> None:
         # At once: a job that still reads the former image must not get views of the new one.
         self._exchange = _Exchange()
         self._last_view = self._last_labels = None
-        self._after_job(lambda: self._take_stack(stack, ranges))
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
         """The classes of the document, background first.
@@ -273,14 +324,21 @@ class Engine(QObject):
 
     def export(self, request: ExportRequest, labels: Annotation | None = None) -> None:
         """Write a file; `labels` is a snapshot, where the request asks for what was painted."""
+        self._export(partial(self._exporting, request, labels), applies=False)
+
+    def apply(self, request: FolderRequest) -> None:
+        """Predict many images and write their files, as `limn predict` does."""
+        self._export(partial(self._applying, request), applies=True)
+
+    def _export(self, steps: Callable[[_Exchange], Steps], *, applies: bool) -> None:
         if self._stack is None:
             return
         if occupied := self._occupied:
             what = "Training" if occupied == "training" else "Another export"
             self.failed.emit(f"{what} is under way: stop it or wait, then export.", "")
             return
-        self._asked = "exporting"
-        self._after_job(lambda: self._start("exporting", partial(self._exporting, request, labels)))
+        self._asked, self.applies = "exporting", applies
+        self._after_job(lambda: self._start("exporting", steps))
 
     def stop(self) -> None:
         """Stop training (what was learned is kept) or exporting (no file is left behind)."""
@@ -333,7 +391,7 @@ class Engine(QObject):
         if busy == "training":
             self._exchange.labels.take()  # it starts with the newest
             self._trained, self._settled = None, False
-        job = Job(partial(steps, self._exchange), self)
+        job = Job(partial(self._giving_back, busy, steps, self._exchange), self)
         self._job = job
         self._set_busy(busy)
         job.progressed.connect(self._on_progress)
@@ -356,6 +414,8 @@ class Engine(QObject):
             self.training_progress.emit(report)
         elif isinstance(report, _DeviceFound):
             self.device_found.emit(report.label)
+        elif self.applies:
+            self.apply_progress.emit(report)
         else:
             self.export_progress.emit(report)
 
@@ -370,6 +430,10 @@ class Engine(QObject):
                 self.model_trained.emit(result.model)
         elif isinstance(result, Exported):
             self._tell_exported(result)
+        elif isinstance(result, Applied):
+            if result.kept is not None and result.model is not None:
+                self._saved = (result.model, result.kept)
+            self.apply_finished.emit(result)
 
     def _tell_exported(self, done: Exported) -> None:
         path = done.request.path
@@ -383,6 +447,8 @@ class Engine(QObject):
     def _on_stop(self) -> None:
         if self._busy == "training":
             self._accept_model("Stopped")
+        elif self._busy == "exporting" and self.applies and not self._closing:
+            self.apply_finished.emit(None)
         elif self._busy == "exporting" and not self._closing:
             self.export_finished.emit("Export cancelled; no file was written.", None, None)
         elif self._busy == "predicting":
@@ -455,6 +521,13 @@ class Engine(QObject):
             self._ranges = ranges
         self._take_model(None, BUNDLED)
 
+    def _take_image(self, stack: Stack, ranges: NDArray[np.float32]) -> None:
+        self._stack, self._ranges = stack, ranges
+        self._prediction = self._answered = None
+        self._exchange.tiles.take()
+        self.predictions_stale.emit()
+        self._look_again()
+
     def _take_model(self, model: Model | None, start: str) -> None:
         """Another session: all that was predicted is of yesterday."""
         self.model, self.start = model, start
@@ -492,6 +565,21 @@ class Engine(QObject):
             )
             self._prediction.show(self._to_show())
         return self._device, self._prediction
+
+    def _giving_back(
+        self, busy: str, steps: Callable[[_Exchange], Steps], exchange: _Exchange
+    ) -> Steps:
+        """A job whose memory, where it takes much, is given back when it ends, however it ends.
+
+        Not after each prediction: the next one comes soon, and would ask for the same again.
+        """
+        try:
+            return (yield from steps(exchange))
+        finally:
+            if busy in ("training", "exporting") and self._device is not None:
+                from unet_core.device import release
+
+                release(self._device)
 
     def _to_show(self) -> Model:
         """A copy of the model that is shown and exported, for the image's channels."""
@@ -547,7 +635,7 @@ class Engine(QObject):
         if self._answering is None:
             start = Model.bundled().adapted(self._stack.shape[2])
             self._answering = InstantAnswer(start, self._device)
-        data = TrainingSet.of(self._stack, labels, self._ranges)
+        data = yield from self._labelled.joined(TrainingSet.of(self._stack, labels, self._ranges))
         yield None
         former = self._instant
         self._instant = yield from self._answering.fit(data, self._classes)
@@ -563,7 +651,7 @@ class Engine(QObject):
 
         assert self._stack is not None
         device, prediction = yield from self._prepared(exchange)
-        data = TrainingSet.of(self._stack, labels, self._ranges)
+        data = yield from self._labelled.joined(TrainingSet.of(self._stack, labels, self._ranges))
         yield None
         start = self._to_train(data.values)
         bundled = self.model is None and self.start == BUNDLED
@@ -642,9 +730,9 @@ class Engine(QObject):
                 # step. A class that is painted for the first time waits for the next training.
                 newer = None
                 if painted := exchange.labels.take():
-                    newer = TrainingSet.of(
-                        self._stack, painted, self._ranges, highest=len(start.classes)
-                    )
+                    highest = len(start.classes)
+                    own = TrainingSet.of(self._stack, painted, self._ranges, highest)
+                    newer = yield from self._labelled.joined(own, highest)
         except StopIteration:
             pass
         finally:
@@ -696,6 +784,35 @@ class Engine(QObject):
             say=self.said.emit,
         )
         return Exported(request, shown, written.objects, methods_sentence(written.notes))
+
+    def _applying(self, request: FolderRequest, exchange: _Exchange) -> Steps:
+        from unet_core.batch import plan, predict_all
+        from unet_core.export import make_folder
+        from unet_core.model import Model
+        from unet_core.segment import fingerprint
+
+        shown = self.shown_model
+        tasks = plan(request.images, request.presets, request.folder)
+        device, _ = yield from self._prepared(exchange)
+        make_folder(request.folder)
+        model = Model.bundled() if shown is None else shown.copy()
+        kept = None
+        if request.keep_model and self.file_of(shown) is None:
+            kept = request.folder.absolute() / f"limn_model_{fingerprint(model)[:8]}.safetensors"
+            model.save(kept)
+            yield None
+        outcomes = yield from predict_all(
+            tasks,
+            model,
+            device,
+            adapt=shown is None,
+            threshold=request.threshold,
+            min_size=request.min_size,
+            resume=request.resume,
+            explain=known_sentence,
+            say=self.said.emit,
+        )
+        return Applied(request, shown, tuple(outcomes), kept)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from app.document import Document
-from app.engine import Engine, Exported, ExportRequest, Source
+from app.engine import Engine, Exported, ExportRequest, FolderRequest, Source
 from app.export_dialog import PLAIN, ExportDialog, sources_of
 from app.messages import Message, MessageBar, ProgressStrip
 from app.panels.prediction import LEVELS, PredictionPanel
@@ -113,7 +114,7 @@ class Exporting(QObject):
     @Slot(str)
     def engine_busy(self, busy: str) -> None:
         """The engine has begun or ended something."""
-        if busy == "exporting":
+        if busy == "exporting" and not self._engine.applies:
             self._strip.begin(f"Exporting {self._name}…")
         elif self._name and busy == "idle":
             self._strip.end()
@@ -140,19 +141,23 @@ class Exporting(QObject):
         if stack is not None and model is not None:
             line = command_line(done.request, stack.path, model)
             copies |= {"Copy command": line} if line else {}
-        self._say(sentence, path.parent, copies)
+        tell_written(self._messages, Message(sentence, "done"), path.parent, copies)
 
-    def _say(self, sentence: str, folder: Path, copies: Mapping[str, str]) -> None:
-        """Say what was written; `copies` are buttons, and the text that each of them copies."""
 
-        def copy(name: str) -> None:
-            QGuiApplication.clipboard().setText(copies[name])
-            # A button closes its message, but the others may be wanted, too.
-            self._say(sentence, folder, {n: text for n, text in copies.items() if n != name})
+def tell_written(
+    messages: MessageBar, message: Message, folder: Path, copies: Mapping[str, str]
+) -> None:
+    """Say what was written; `copies` are buttons, and the text that each of them copies."""
 
-        actions = [(name, partial(copy, name)) for name in copies]
-        actions.append(("Open folder", partial(_open_folder, folder)))
-        self._messages.show_message(Message(sentence, "done", actions=tuple(actions)))
+    def copy(name: str) -> None:
+        QGuiApplication.clipboard().setText(copies[name])
+        # A button closes its message, but the others may be wanted, too.
+        left = {other: text for other, text in copies.items() if other != name}
+        tell_written(messages, message, folder, left)
+
+    actions = [(name, partial(copy, name)) for name in copies]
+    actions.append(("Open folder", partial(_open_folder, folder)))
+    messages.show_message(replace(message, actions=tuple(actions)))
 
 
 def folder_of(request: ExportRequest) -> Path:
@@ -176,10 +181,23 @@ def command_line(request: ExportRequest, image: Path, model: str) -> str:
     folder = folder_of(request)
     if preset(request.what).path_for(image, folder).absolute() != request.path.absolute():
         return ""
-    words = ["limn", "predict", "--model", model, "--out", str(folder)]
-    words += ["--write" if request.what in PLAIN else "--preset", request.what]
+    many = FolderRequest(
+        (image,), folder, (request.what,), request.threshold, request.min_size, resume=False
+    )
+    return folder_command(many, model)
+
+
+def folder_command(request: FolderRequest, model: str) -> str:
+    """The command that does the same with many images."""
+    words = ["limn", "predict", "--model", model, "--out", str(request.folder.absolute())]
+    for option, names in (
+        ("--write", [name for name in request.presets if name in PLAIN]),
+        ("--preset", [name for name in request.presets if name not in PLAIN]),
+    ):
+        words += [option, ",".join(names)] if names else []
     words += ["--threshold", str(request.threshold), "--min-size", str(request.min_size)]
-    words.append(str(image.absolute()))
+    words += ["--resume"] if request.resume else []
+    words += [str(image.absolute()) for image in request.images]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 

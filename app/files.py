@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from app.document import Document
+from app.choosing import Choose
+from app.document import Document, OtherImage
 from app.engine import Engine
 from app.jobs import Job, JobError, Steps
 from app.messages import Message, MessageBar, ProgressStrip
-from app.opening import Opened, Refused, is_project, locating, opening
+from app.opening import ImageList, Opened, Refused, is_project, locating, opening
 from app.saver import LoadedProject, Saver
 from app.settings import Settings
 from app.ways_round import WaysRound, free_name
@@ -24,6 +25,7 @@ from app.work import Work, write_work
 from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.places import is_recovery
 from unet_core.project import SUFFIX, ImageReference
+from unet_core.reading import Reading
 from unet_core.stack import IMAGE_SUFFIXES, Stack
 
 
@@ -34,12 +36,21 @@ class _Request:
     path: Path
     image: Path | None = None
     read_only: bool = False
+    reading: Reading | None = None
+    ask: bool = False
+    """Whether the user may be asked which image of the file is meant, and what its axes are."""
 
 
 class Files(QObject):
     """Opens one thing at a time. Until all of it is there, the former image stays as it is."""
 
     title_changed = Signal(str)
+    listed = Signal(object)
+    """The `ProjectImage`s of what has been opened, none for an image without a project."""
+    several = Signal(object)
+    """What was to be opened is a folder of images: their paths."""
+    which = Signal(object)
+    """The `Choices` of a file of which the user has to say what is meant."""
     opened = Signal(object)
     """What the project remembers of the window, a dict; empty for a new image."""
     located = Signal()
@@ -90,6 +101,11 @@ class Files(QObject):
     # --- opening -----------------------------------------------------------------------------
 
     @property
+    def image(self) -> ImageReference | None:
+        """Which image is on show, as far as that is known."""
+        return self._image
+
+    @property
     def switching(self) -> bool:
         """Whether the saver is about to go on with another project."""
         return self._switching
@@ -107,26 +123,22 @@ class Files(QObject):
             f"Limn projects (*{SUFFIX});;All files (*)",
         )
         if name:
-            self.open(Path(name))
+            self.open(Path(name), ask=True)
 
-    @Slot(object)
-    def open_first(self, paths: Sequence[Path]) -> None:
-        """Open the first of several paths, and say what happens to the others."""
-        if not paths:
-            return
-        self.open(paths[0])
-        if len(paths) > 1:
-            others = "the other one was" if len(paths) == 2 else f"{len(paths) - 1} others were"
-            self._messages.show_message(
-                Message(
-                    f"Limn shows one image at a time: {paths[0].name} is opened, {others} not.",
-                    "offer",
-                )
-            )
+    def open(
+        self,
+        path: Path,
+        image: Path | None = None,
+        *,
+        read_only: bool = False,
+        reading: Reading | None = None,
+        ask: bool = False,
+    ) -> None:
+        """Open an image or a project; image: where the project's image is, if it has moved.
 
-    def open(self, path: Path, image: Path | None = None, *, read_only: bool = False) -> None:
-        """Open an image or a project; image: where the project's image is, if it has moved."""
-        request = _Request(tidy(path), image, read_only)
+        reading, ask: see `_Request`.
+        """
+        request = _Request(tidy(path), image, read_only, reading, ask)
         if self._closing:
             return
         if self._engine.busy == "exporting":
@@ -136,6 +148,7 @@ class Files(QObject):
             self._messages.show_error(f"{request.path.name} is open already.")
             return
         if self._ready is not None:  # the former one is just being put in place
+            self._waiting = request
             return
         self._ways_round.take_back()
         self._later, self._losing = None, False
@@ -148,7 +161,14 @@ class Files(QObject):
             return
         self._begin(
             f"Opening {request.path.name}…",
-            partial(opening, request.path, request.image, request.read_only),
+            partial(
+                opening,
+                request.path,
+                request.image,
+                request.read_only,
+                request.reading,
+                self._settings.axes if request.ask else None,
+            ),
             self._read,
         )
 
@@ -187,9 +207,15 @@ class Files(QObject):
         elif isinstance(result, Opened):
             result.stack.close()
 
-    def _read(self, result: Opened | Refused) -> None:
+    def _read(self, result: Opened | Refused | ImageList | Choose) -> None:
+        if isinstance(result, Choose):
+            self.which.emit(result.choices)
+            return
         if isinstance(result, Refused):
             self._ways_round.offer(result)
+            return
+        if isinstance(result, ImageList):
+            self.several.emit(result.paths)
             return
         self._ready = result
         if self._engine.busy == "training":
@@ -209,11 +235,26 @@ class Files(QObject):
         self._job = None
         if self._ready is None:
             self._strip.end()
-        waiting, self._waiting = self._waiting, None
         if self._closing:
+            self._waiting = None
             self.finished.emit()
-        elif waiting is not None:
-            self.open(waiting.path, waiting.image, read_only=waiting.read_only)
+        else:
+            self._open_waiting()
+
+    def _open_waiting(self) -> None:
+        """Open what was asked for while something else was read or put in place."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._open(waiting)
+
+    def _open(self, request: _Request) -> None:
+        self.open(
+            request.path,
+            request.image,
+            read_only=request.read_only,
+            reading=request.reading,
+            ask=request.ask,
+        )
 
     @Slot(str)
     def engine_busy(self, busy: str) -> None:
@@ -254,7 +295,7 @@ class Files(QObject):
         """So many pieces of work are not on the disk yet."""
         if self._later is not None and not left:
             later, self._later = self._later, None
-            self.open(later.path, later.image, read_only=later.read_only)
+            self._open(later)
         waits = self._ready is not None and not self._switching
         if waits and not left and self._engine.busy != "training":
             self._switch()
@@ -273,7 +314,9 @@ class Files(QObject):
         ready.stack.close()
         if self._job is None:
             self._strip.end()
-        request = _Request(ready.project or ready.stack.path, None, ready.read_only)
+        request = _Request(
+            ready.project or ready.stack.path, None, ready.read_only, ready.stack.reading
+        )
         if ready.project is not None and not ready.missing:
             request = _Request(ready.project, ready.stack.path, ready.read_only)
         self._messages.show_message(
@@ -286,9 +329,10 @@ class Files(QObject):
                 ),
             )
         )
+        self._open_waiting()
 
     def _open_anyway(self, request: _Request) -> None:
-        self.open(request.path, request.image, read_only=request.read_only)
+        self._open(request)
         self._losing = True  # but only once it can be shown
 
     @Slot(object)
@@ -302,15 +346,19 @@ class Files(QObject):
         finally:
             self._unfreeze()
 
-    @Slot(str)
-    def project_failed(self, sentence: str) -> None:
+    @Slot(str, object)
+    def project_failed(self, sentence: str, refused: Refused | None) -> None:
         """The saver could not open the project and has kept the former one."""
         ready, self._ready, self._switching = self._ready, None, False
         if ready is not None:
             ready.stack.close()
         self._strip.end()
-        self._messages.show_error(sentence)
+        if refused is None:
+            self._messages.show_error(sentence)
+        else:
+            self._ways_round.offer(refused)
         self._unfreeze()
+        self._open_waiting()
 
     def _unfreeze(self) -> None:
         self._window.setEnabled(True)
@@ -329,11 +377,21 @@ class Files(QObject):
             self._document.set_stack(ready.stack, ready.ranges)
         else:
             self._document.set_stack(
-                ready.stack, ready.ranges, loaded.annotation, loaded.history, list(loaded.classes)
+                ready.stack,
+                ready.ranges,
+                loaded.annotation,
+                loaded.history,
+                list(loaded.classes),
+                loaded.shown,
+                {
+                    one.id: OtherImage(one.reference, loaded.labels[one.id].snapshot())
+                    for one in loaded.images
+                    if one.id != loaded.shown
+                },
             )
             moved = loaded.image is None or loaded.image.path != ready.stack.path.absolute()
             if moved and not ready.missing:
-                self._saver.put_image(ready.stack)
+                self._saver.put_image(ready.stack, loaded.shown)
         self._engine.set_classes(self._document.classes)
         if self._engine.busy == "idle":
             self._close_formers()
@@ -346,7 +404,28 @@ class Files(QObject):
         if not self._restored:
             self._settings.open_folder = (ready.project or ready.stack.path).absolute().parent
         self._announce_title()
+        if loaded is None:
+            self._image = ready.reference
+        self.listed.emit(loaded.images if loaded is not None else ())
         self.opened.emit(loaded.settings if loaded is not None else {})
+        self._open_waiting()
+
+    def leave_stack(self) -> None:
+        """The image on show makes way for another one of the project."""
+        if self._document.stack is not None:
+            self._formers.append(self._document.stack)
+
+    def image_shown(self, opened: Opened, reference: ImageReference | None) -> None:
+        """Another image of the project is on show, known to the project by `reference`."""
+        self._image = reference
+        if self._engine.busy == "idle":
+            self._close_formers()
+        self._messages.clear_past()
+        if opened.missing:
+            self._offer_to_locate(opened)
+        elif opened.warning:
+            self._messages.show_error(opened.warning)
+        self._announce_title()
 
     def _close_formers(self) -> None:
         # Only once no job reads them any more.
@@ -410,13 +489,9 @@ class Files(QObject):
         self._engine.set_stack(found.stack, found.ranges)
         if model is not None:
             self._engine.set_model(model)
-        plane = document.plane
-        document.set_stack(
-            found.stack, found.ranges, document.annotation, document.history, document.classes
-        )
-        document.set_plane(*plane)
+        document.put_picture(found.stack, found.ranges)
         self._engine.set_classes(document.classes)
-        self._saver.put_image(found.stack)
+        self._saver.put_image(found.stack, document.image)
         if self._missing is not None:
             self._messages.retract(self._missing)
         if found.warning:
@@ -544,6 +619,8 @@ class Files(QObject):
         elif self.has_name:
             assert self.project is not None
             title = f"{self.project.name}{' [read-only]' if self.read_only else ''} — Limn"
+            if self._document.others:
+                title = f"{stack.path.name} — {title}"
         elif self._restored:
             title = f"{stack.path.name} [recovered] — Limn"
         elif self.project is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from PySide6.QtCore import QObject, QThread, Signal
+from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from app import reports
 from app.sentences import known_sentence, sentence
@@ -73,6 +73,102 @@ class Job(QThread):
     def stop(self) -> None:
         """Ask the job to end after the present step; returns at once."""
         self.requestInterruption()
+
+
+@dataclass(frozen=True)
+class _Wish:
+    steps: Callable[[], Steps]
+    take: Callable[[Any], None]
+    drop: Callable[[Any], None]
+
+
+class OneJob(QObject):
+    """Runs one job at a time. The newest wish wins: what runs is stopped, its answer dropped."""
+
+    progressed = Signal(object)
+    failed = Signal(object)
+    """A JobError."""
+    finished = Signal()
+    """After `shutdown`: nothing runs any more."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._job: Job | None = None
+        self._wish: _Wish | None = None  # what the present job is for; None where nobody cares
+        self._next: _Wish | None = None
+        self._closing = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs whose answer is still wanted, or waits to run."""
+        return self._wish is not None or self._next is not None
+
+    def run(
+        self,
+        steps: Callable[[], Steps],
+        take: Callable[[Any], None] = lambda answer: None,
+        drop: Callable[[Any], None] = lambda answer: None,
+    ) -> None:
+        """Run a job and hand its answer to `take`; to `drop` where it comes too late."""
+        if self._closing:
+            return
+        self._next = _Wish(steps, take, drop)
+        if self._job is None:
+            self._start()
+        else:
+            self._wish = None
+            self._job.stop()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Nothing that runs or waits is wanted any more."""
+        self._wish = self._next = None
+        if self._job is not None:
+            self._job.stop()
+
+    def shutdown(self) -> bool:
+        """Run nothing any more. True while a job still runs; then `finished` will come."""
+        self._closing = True
+        self.cancel()
+        return self._job is not None
+
+    def _start(self) -> None:
+        wish, self._next = self._next, None
+        assert wish is not None
+        self._wish = wish
+        self._job = Job(wish.steps, self)
+        self._job.progressed.connect(self._on_progress)
+        self._job.succeeded.connect(lambda answer: self._on_success(wish, answer))
+        self._job.failed.connect(self._on_failure)
+        self._job.finished.connect(self._on_finished)
+        self._job.start()
+
+    @Slot(object)
+    def _on_progress(self, report: object) -> None:
+        if self._wish is not None:
+            self.progressed.emit(report)
+
+    def _on_success(self, wish: _Wish, answer: object) -> None:
+        if self._wish is wish:
+            self._wish = None
+            wish.take(answer)
+        else:
+            wish.drop(answer)
+
+    @Slot(object)
+    def _on_failure(self, error: JobError) -> None:
+        if self._wish is not None:
+            self.failed.emit(error)
+
+    @Slot()
+    def _on_finished(self) -> None:
+        if self._job is not None:
+            self._job.deleteLater()
+        self._job = self._wish = None
+        if self._closing:
+            self.finished.emit()
+        elif self._next is not None:
+            self._start()
 
 
 class Latest(Generic[T]):

@@ -34,6 +34,10 @@ from unet_core.tiling import Rect
 SPARSE_BLOCK = 1024
 """Side of a label or prediction block; blocks in which there is nothing are never made."""
 
+MOST_BLOCKS = 128
+"""So many blocks of a prediction map are held at most, those nearest to where it was predicted
+last: twice what is predicted of a view (`live.LIVE_PIXELS`)."""
+
 FEW_TILES = 8
 """So many label tiles are looked at within a frame in any case."""
 
@@ -101,6 +105,21 @@ class _SparsePlane:
                 target[...] = source
                 changed = changed.union(Rect(part.y + box.y, part.x + box.x, *box[2:]))
         return changed
+
+    def keep_near(self, rect: Rect, most: int) -> None:
+        """Drop the blocks farthest from `rect` where there are more than `most`."""
+        if len(self.blocks) <= most:
+            return
+        row, column = (rect.y + rect.bottom) / 2, (rect.x + rect.right) / 2
+
+        def distance(place: tuple[int, int]) -> float:
+            centre = ((n + 0.5) * SPARSE_BLOCK for n in place)
+            return math.dist((row, column), tuple(centre))
+
+        for place in sorted(self.blocks, key=distance)[most:]:
+            del self.blocks[place]
+            self._coloured.discard(place)
+            self._shared.discard(place)
 
     def read(self, rect: Rect) -> NDArray[np.uint8]:
         """A copy of the pixels of `rect`; 0 where nothing was written, or outside the plane."""
@@ -339,7 +358,7 @@ def _with_alpha(color: str, alpha: int) -> int:
 
 
 class PredictionLayer:
-    """What the network sees, in the colours of the classes, where it has looked so far.
+    """What the network sees, in the colours of the classes, where it has looked last.
 
     One map per foreground class, the first being class 2: uint8 probabilities of what is there.
     Beside them, never painted, the interior that tells touching cells apart.
@@ -416,6 +435,7 @@ class PredictionLayer:
             self._maps.append(_SparsePlane(*self._size, table))
         for target, values in zip(self._maps, maps, strict=False):
             target.write(rect, values)
+            target.keep_near(rect, MOST_BLOCKS)
         self._outlines.clear()
         if interior is None:
             self._interior = None  # of another network
@@ -423,6 +443,7 @@ class PredictionLayer:
             if self._interior is None:
                 self._interior = _SparsePlane(*self._size, GREY_TABLE)
             self._interior.write(rect, interior)
+            self._interior.keep_near(rect, MOST_BLOCKS)
         return True
 
     def snapshot(self) -> PredictionLayer:

@@ -42,6 +42,20 @@ _CHUNK = 1 << 18
 """Pixels converted at a time."""
 
 
+class Histograms:
+    """Those of a plane, worked out once: the plane is on the screen before. For any thread."""
+
+    def __init__(self, raw: NDArray[Any], *, is_rgb: bool) -> None:
+        """Of each channel of `raw` `(C, Y, X)`; of an RGB image one for all three."""
+        self._parts = [raw.reshape(-1, raw.shape[2])] if is_rgb else list(raw)
+        self._found: tuple[Histogram, ...] | None = None
+
+    def get(self) -> tuple[Histogram, ...]:
+        if self._found is None:
+            self._found = tuple(histogram(part) for part in self._parts)
+        return self._found
+
+
 @dataclass(frozen=True)
 class LoadedPlane:
     """One plane, ready for the screen; of a large one its overview, as far as it has been read."""
@@ -55,13 +69,18 @@ class LoadedPlane:
     """`image` at 1/2, 1/4, … of the size, each pixel the mean of 2 × 2 of the one before."""
     raw: NDArray[Any]
     """`(C, Y, X)` of the image's size: the intensities in the file's own units."""
-    histograms: tuple[Histogram, ...] = ()
-    """Of each channel; of an RGB image one for all three. Of a large plane's overview, where
-    single bright pixels are lost in the mean."""
+    measured: Histograms | None = None
+    """See `histograms`."""
     large: LargePlane | None = None
     """Where the rest of a large plane comes from; None where `image` is the plane at full size."""
     pieces: tuple[Piece, ...] = ()
     """Blocks of a large plane that are ready at once."""
+
+    @property
+    def histograms(self) -> tuple[Histogram, ...]:
+        """Of each channel; of an RGB image one for all three. Of a large plane's overview, where
+        single bright pixels are lost in the mean. Worked out at the first look."""
+        return () if self.measured is None else self.measured.get()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -120,7 +139,7 @@ class _ReadPlane:
     stack: Stack
     plane: PlaneIndex
     raw: NDArray[Any]
-    histograms: tuple[Histogram, ...]
+    measured: Histograms
 
 
 @dataclass(frozen=True)
@@ -169,10 +188,13 @@ class PlaneLoader(QThread):
     """A `LoadedPlane`."""
     pieces = Signal(object)
     """A list of `Piece`, of the plane loaded last."""
+    measured = Signal(object)
+    """The histograms of this `LoadedPlane` are ready: looking at them takes no time any more."""
     failed = Signal(object, str)
     """The PlaneIndex asked for last could not be read, and one sentence why."""
 
     _answered = Signal()
+    _counted = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -181,6 +203,7 @@ class PlaneLoader(QThread):
         self._answer: LoadedPlane | _Failure | None = None
         self._pieces: list[Piece] = []
         self._kept: _ReadPlane | None = None
+        self._unmeasured: LoadedPlane | None = None
         self._expected: _Request | None = None
         self._ahead: _Ahead | None = None
         self._shown: _LargeShown | None = None
@@ -194,6 +217,7 @@ class PlaneLoader(QThread):
         self._newest = 0
         self._forgotten = 0  # answers up to this number are of no interest any more
         self._answered.connect(self._deliver)
+        self._counted.connect(self._tell_measured)
 
     @property
     def newest(self) -> int:
@@ -245,6 +269,7 @@ class PlaneLoader(QThread):
         self._request = None
         self._answer = None
         self._kept = None
+        self._unmeasured = None
         self._expected = None
         self._ahead = None
         self._shown = None
@@ -260,6 +285,8 @@ class PlaneLoader(QThread):
                     return
                 # An undelivered plane gives way to a newer one, so at most one is in flight.
                 self._answer = answer or self._answer
+                if isinstance(answer, LoadedPlane):
+                    self._unmeasured = answer
                 self._pieces += pieces
                 must_tell = not self._telling and bool(answer or pieces)
                 self._telling |= must_tell
@@ -286,6 +313,9 @@ class PlaneLoader(QThread):
                 if self._expected is not None:
                     expected, self._expected = self._expected, None
                     return partial(self._prepare, expected)
+                if self._unmeasured is not None:
+                    plane, self._unmeasured = self._unmeasured, None
+                    return partial(self._measure, plane)
                 self._condition.wait()
             return None
 
@@ -315,7 +345,8 @@ class PlaneLoader(QThread):
         began, former, ahead = time.monotonic(), self._kept, self._ahead
         if ahead is not None and ahead.answers(request):
             loaded = replace(ahead.loaded, number=request.number)
-            read = _ReadPlane(request.stack, request.plane, loaded.raw, loaded.histograms)
+            measured = loaded.measured or Histograms(loaded.raw, is_rgb=request.stack.is_rgb)
+            read = _ReadPlane(request.stack, request.plane, loaded.raw, measured)
         else:
             read = self._read(request)
             loaded = _ready(request, read)
@@ -326,6 +357,12 @@ class PlaneLoader(QThread):
                 if time.monotonic() - began < PREPARED_SECONDS:
                     self._expected = _next_of_walk(request, former)
         return loaded, []
+
+    def _measure(self, plane: LoadedPlane) -> _Result:
+        """Work out the histograms of what has been given."""
+        _ = plane.histograms
+        self._counted.emit(plane)
+        return None, []
 
     def _prepare(self, expected: _Request) -> _Result:
         """Get a plane ready that nobody has asked for; if it cannot be read, nobody is told."""
@@ -376,8 +413,8 @@ class PlaneLoader(QThread):
         image = to_display(raw, request.displays, is_rgb=is_rgb)
         rows = -(-large.rows_read >> large.coarsest)
         image[rows:] = 0
-        histograms = _histograms(raw[:, :rows], is_rgb=is_rgb)
-        return LoadedPlane(request.number, request.plane, image, (), raw, histograms, large)
+        measured = Histograms(raw[:, :rows], is_rgb=is_rgb)
+        return LoadedPlane(request.number, request.plane, image, (), raw, measured, large)
 
     def _piece(self, shown: _LargeShown, at: Where) -> Piece:
         request = shown.request
@@ -405,17 +442,22 @@ class PlaneLoader(QThread):
         elif pieces := [piece for piece in pieces if piece.number > self._forgotten]:
             self.pieces.emit(pieces)
 
+    @Slot(object)
+    def _tell_measured(self, plane: LoadedPlane) -> None:
+        if plane.number > self._forgotten:
+            self.measured.emit(plane)
+
 
 def _read_plane(request: _Request) -> _ReadPlane:
     stack, plane = request.stack, request.plane
     raw = stack.plane(plane.t, plane.z)
-    return _ReadPlane(stack, plane, raw, _histograms(raw, is_rgb=stack.is_rgb))
+    return _ReadPlane(stack, plane, raw, Histograms(raw, is_rgb=stack.is_rgb))
 
 
 def _ready(request: _Request, read: _ReadPlane) -> LoadedPlane:
     image = to_display(read.raw, request.displays, is_rgb=request.stack.is_rgb)
     return LoadedPlane(
-        request.number, request.plane, image, overviews(image), read.raw, read.histograms
+        request.number, request.plane, image, overviews(image), read.raw, read.measured
     )
 
 
@@ -434,12 +476,6 @@ def _next_of_walk(request: _Request, former: _ReadPlane | None) -> _Request | No
     if not (0 <= following.t < times and 0 <= following.z < slices):
         return None
     return replace(request, plane=following)
-
-
-def _histograms(raw: NDArray[Any], *, is_rgb: bool) -> tuple[Histogram, ...]:
-    """Of each channel of `raw` `(C, Y, X)`; of an RGB image one for all three."""
-    parts = [raw.reshape(-1, raw.shape[2])] if is_rgb else raw
-    return tuple(histogram(part) for part in parts)
 
 
 def to_display(

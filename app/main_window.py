@@ -12,6 +12,8 @@ from PySide6.QtGui import QAction, QCloseEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QVBoxLayout, QWidget
 
 from app import assets, commands, errors, theme
+from app.applying import Applying
+from app.choosing import Choosing
 from app.collector import Collector
 from app.contrast_desk import ContrastDesk
 from app.dialogs import CommandPalette, ShortcutSheet
@@ -22,9 +24,12 @@ from app.engine import Engine
 from app.exporting import Exporting
 from app.files import Files
 from app.focus import PanelFocus
+from app.gallery import Gallery
 from app.habits import Habits
 from app.history_desk import HistoryDesk
+from app.images_desk import ImagesDesk
 from app.importing import Importing
+from app.leaving import Leaving, end_hard
 from app.memory import Memory
 from app.messages import Message, MessageBar, ProgressStrip
 from app.minimap import Minimap
@@ -34,6 +39,7 @@ from app.panels.brush import BrushPanel
 from app.panels.classes import ClassesPanel
 from app.panels.contrast import ContrastPanel
 from app.panels.history import HistoryPanel, edit_name
+from app.panels.images import ImagesPanel
 from app.panels.navigator import NavigatorPanel
 from app.panels.orthogonal import OrthogonalPanel
 from app.panels.prediction import PredictionPanel
@@ -51,7 +57,7 @@ from app.tool_commands import ToolCommands
 from app.training_desk import TrainingDesk
 from app.viewport import ZOOM_PER_STEP, Viewport
 from app.work import Work
-from unet_core.annotation import ClassInfo
+from unet_core.annotation import ClassInfo, Edit
 from unet_core.export import DEFAULT_MIN_SIZE
 from unet_core.tiling import Rect
 
@@ -97,6 +103,7 @@ class MainWindow(QMainWindow):
             self.strip,
         )
         self.saving = SavingDesk(self.files, self.saver, self.status, self.messages, self)
+        self.leaving = Leaving(self, self.saver, self.document, self.files)
         self.recovery = RecoveryDesk(self, self.files, self.messages)
         self.counter = ObjectCounter(self.viewport.prediction_layer, self)
         self.tools = ToolCommands(self.document, self)
@@ -106,6 +113,19 @@ class MainWindow(QMainWindow):
         self.desk = TrainingDesk(self.document, self.engine, self.training, self)
         self.contrast_desk = ContrastDesk(self.document, self.viewport, self.contrast, self)
         self.history_desk = HistoryDesk(self.document, self.history, self)
+        self.choosing = Choosing(self, self.document, self.files, self.settings, self.messages)
+        self.gallery = Gallery(
+            self,
+            self.document,
+            self.engine,
+            self.saver,
+            self.files,
+            self.settings,
+            self.messages,
+            self.strip,
+        )
+        self.images = ImagesPanel([self.actions_by_id[n] for n in ("add_images", "add_folder")])
+        self.images_desk = ImagesDesk(self.document, self.gallery, self.images, self)
         self.minimap = Minimap(self.viewport)
         self.player = Player(self.document, self.viewport, self)
         self.orthogonal = OrthogonalDesk(self.document, self.viewport, self.sides, self)
@@ -117,6 +137,9 @@ class MainWindow(QMainWindow):
             self.prediction,
             self.messages,
             self.strip,
+        )
+        self.applying = Applying(
+            self, self.document, self.engine, self.prediction, self.messages, self.strip
         )
         self.importing = Importing(self, self.document, self.settings, self.messages, self.strip)
         self.memory = Memory(
@@ -156,7 +179,7 @@ class MainWindow(QMainWindow):
         for panel in (self.classes, self.brush, self.training, self.prediction):
             self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, panel)
         # On the other side: the right one is full on a small screen.
-        for side in (self.contrast, self.history, self.sides):
+        for side in (self.images, self.contrast, self.history, self.sides):
             self.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, side)
             side.hide()
         self._apply_theme()
@@ -164,7 +187,7 @@ class MainWindow(QMainWindow):
 
     def _stops(self) -> list[QWidget]:
         """The parts of the window, in the order in which F6 goes through them."""
-        left = (self.contrast, self.history, self.sides)
+        left = (self.images, self.contrast, self.history, self.sides)
         right = (self.classes, self.brush, self.training, self.prediction)
         return [self.viewport, self.messages, self.navigator, *right, *left, self.status, self.bar]
 
@@ -175,12 +198,20 @@ class MainWindow(QMainWindow):
         # Commands
         does = {
             "open": self.files.ask_open,
+            "open_folder": self.choosing.ask_folder,
+            "choose": self.choosing.choose_again,
+            "add_images": self.gallery.ask_files,
+            "add_folder": self.gallery.ask_folder,
+            "image_previous": self.gallery.previous,
+            "image_next": self.gallery.next,
+            "review": self.gallery.toggle_reviewed,
             "save": self.files.save,
             "save_as": self.files.ask_save_as,
             "save_copy": self.files.ask_save_copy,
             "compact": self.files.compact,
             "recover": self.recovery.show_all,
             "export": self.exporting.ask,
+            "apply_folder": self.applying.ask,
             "import_masks": self.importing.ask,
             "predict_all": self.exporting.ask_probability,
             "quit": self.close,
@@ -271,6 +302,8 @@ class MainWindow(QMainWindow):
         self.navigator.play.setDefaultAction(actions["play"])
         self.navigator.rate_chosen.connect(self.player.set_rate)
         self.navigator.rate.lineEdit().returnPressed.connect(viewport.setFocus)
+        actions["images"].toggled.connect(self.images.setVisible)
+        self.images.toggleViewAction().toggled.connect(actions["images"].setChecked)
         actions["history"].toggled.connect(self.history.setVisible)
         self.history.toggleViewAction().toggled.connect(actions["history"].setChecked)
         # Panels
@@ -299,20 +332,24 @@ class MainWindow(QMainWindow):
             box.lineEdit().returnPressed.connect(viewport.setFocus)
         self.strip.cancel_requested.connect(engine.stop)
         self.strip.cancel_requested.connect(self.files.cancel)
+        self.strip.cancel_requested.connect(self.gallery.cancel)
         self.strip.cancel_requested.connect(self.importing.cancel)
         # Document
+        document.project_changed.connect(self.desk.another_project)
+        document.project_changed.connect(self.training.reset)
+        document.project_changed.connect(self.gallery.project_changed)
+        document.project_changed.connect(self.images_desk.project_changed)
         document.stack_changed.connect(self._update_all)
-        document.stack_changed.connect(self.desk.another_image)
         document.stack_changed.connect(self.contrast_desk.another_image)
         document.stack_changed.connect(self.orthogonal.another_image)
         document.stack_changed.connect(self.minimap.show_plane)
         document.plane_changed.connect(self._update_plane)
         document.plane_changed.connect(self.orthogonal.plane_changed)
         document.plane_changed.connect(self.memory.view_changed)
-        document.edited.connect(saver.record)
+        document.edited.connect(self._record)
         document.edited.connect(self.memory.view_changed)
-        document.undone.connect(saver.record_undo)
-        document.redone.connect(saver.record_redo)
+        document.undone.connect(self._record_undo)
+        document.redone.connect(self._record_redo)
         document.history_changed.connect(self._update_commands)
         document.history_changed.connect(self.orthogonal.refresh)
         document.classes_changed.connect(self.orthogonal.show_labels)
@@ -320,6 +357,7 @@ class MainWindow(QMainWindow):
         document.channels_changed.connect(self.orthogonal.refresh)
         document.counts_changed.connect(self._update_counts)
         document.counts_changed.connect(self.desk.labels_changed)
+        document.counts_changed.connect(self.gallery.labels_changed)
         document.classes_changed.connect(self._update_classes)
         document.tool_changed.connect(self._update_tool)
         document.options_changed.connect(self._update_options)
@@ -329,12 +367,12 @@ class MainWindow(QMainWindow):
         # Viewport
         viewport.view_changed.connect(self._view_moved)
         viewport.hover.connect(self._show_pixel)
-        viewport.files_dropped.connect(self.files.open_first)
+        viewport.files_dropped.connect(self.gallery.open_all)
         viewport.view_changed.connect(self.minimap.follow_view)
         viewport.plane_shown.connect(self.minimap.show_plane)
         viewport.plane_failed.connect(self.minimap.show_plane)
         viewport.plane_shown.connect(self._count)
-        viewport.plane_shown.connect(self.contrast_desk.plane_shown)
+        viewport.plane_measured.connect(self.contrast_desk.plane_measured)
         viewport.plane_failed.connect(self.messages.show_error)
         viewport.fill_asked.connect(self.regions.fill)
         viewport.delete_asked.connect(self.regions.delete)
@@ -349,12 +387,15 @@ class MainWindow(QMainWindow):
         engine.model_trained.connect(saver.put_model)
         engine.export_progress.connect(self.exporting.progressed)
         engine.export_finished.connect(self.exporting.finished)
+        engine.apply_progress.connect(self.applying.progressed)
+        engine.apply_finished.connect(self.applying.finished)
         engine.failed.connect(self.messages.show_error)
         engine.said.connect(self._tell)
         engine.start_changed.connect(self.training.set_start)
         engine.busy_changed.connect(self._show_network)
         engine.busy_changed.connect(self.desk.engine_busy)
         engine.busy_changed.connect(self.exporting.engine_busy)
+        engine.busy_changed.connect(self.applying.engine_busy)
         engine.busy_changed.connect(self.files.engine_busy)
         engine.device_found.connect(self.training.set_device)
         engine.finished.connect(self._part_finished)
@@ -369,14 +410,30 @@ class MainWindow(QMainWindow):
         saver.opened.connect(self.files.project_opened)
         saver.open_failed.connect(self.files.project_failed)
         saver.named.connect(self.files.project_named)
+        saver.images_added.connect(self.gallery.added)
+        saver.image_loaded.connect(self.gallery.loaded)
+        saver.image_removed.connect(self.gallery.removed)
         saver.finished.connect(self._saver_finished)
+        self.leaving.given_up.connect(self._saver_finished)
         self.files.title_changed.connect(self.setWindowTitle)
+        self.files.listed.connect(self.gallery.opened)
+        self.files.several.connect(self.gallery.begin_with)
+        self.files.which.connect(self.choosing.ask)
+        self.files.opened.connect(self.choosing.image_opened)
+        self.choosing.finished.connect(self._part_finished)
         self.files.opened.connect(self._opened)
         self.files.located.connect(viewport.fit)
         self.files.finished.connect(self._part_finished)
         self.recovery.finished.connect(self._part_finished)
         # The rest
         self.habits.changed.connect(self._show_habits)
+        for leaving in (self.regions.cancel, self.history_desk.stop, self.importing.cancel):
+            self.gallery.leaving.connect(leaving)
+        self.gallery.leaving.connect(self.desk.image_leaving)
+        self.gallery.shown.connect(viewport.fit)
+        self.gallery.changed.connect(self._update_gallery)
+        self.gallery.finished.connect(self._part_finished)
+        self.images_desk.finished.connect(self._part_finished)
         self.files.leaving.connect(self.memory.write_view)
         self.files.leaving.connect(self.regions.cancel)
         self.files.leaving.connect(self.history_desk.stop)
@@ -398,7 +455,6 @@ class MainWindow(QMainWindow):
         """Another image, or none."""
         stack = self.document.stack
         self.prediction.set_objects(None)
-        self.training.reset()
         self.navigator.set_size(*(stack.shape[:2] if stack is not None else (1, 1)))
         names = stack.channel_names if stack is not None else ()
         self.navigator.set_channels(names, self._channel_colors(), self.document.visible_channels)
@@ -406,6 +462,24 @@ class MainWindow(QMainWindow):
         self._update_plane()
         self._update_classes()
         self._update_tool()
+
+    @Slot(object)
+    def _record(self, edit: Edit) -> None:
+        self.saver.record(edit, self.document.image)
+
+    @Slot()
+    def _record_undo(self) -> None:
+        self.saver.record_undo(self.document.image)
+
+    @Slot()
+    def _record_redo(self) -> None:
+        self.saver.record_redo(self.document.image)
+
+    @Slot()
+    def _update_gallery(self) -> None:
+        entry = self.gallery.entry
+        self.actions_by_id["review"].setChecked(entry is not None and entry.reviewed)
+        self._update_commands()
 
     @Slot()
     def _update_plane(self) -> None:
@@ -505,6 +579,7 @@ class MainWindow(QMainWindow):
             "z": stack is not None and stack.shape[1] > 1,
             "t": stack is not None and stack.shape[0] > 1,
             "planes": stack is not None and stack.shape[0] * stack.shape[1] > 1,
+            "images": len(self.gallery.entries) > 1,
             "train": reason is None,
             "busy": self.engine.busy in ("training", "exporting") or self.desk.learning,
         }
@@ -690,6 +765,7 @@ class MainWindow(QMainWindow):
             return
         if not self._leaving:
             self._leaving = True
+            self.leaving.begin()
             self.memory.keep_settings()
             self.document.end_stroke()
             self.memory.write_view()
@@ -700,6 +776,8 @@ class MainWindow(QMainWindow):
             cutting = self.orthogonal.shutdown()
             self.history_desk.stop()
             changing = self.regions.shutdown() + self.importing.shutdown()
+            changing += self.gallery.shutdown() + self.images_desk.shutdown()
+            changing += self.choosing.shutdown()
             self._running = engine_busy + files_busy + cutting + changing + self.counter.shutdown()
             if not self._running:
                 self.saver.shutdown(Work.of(self.document))
@@ -707,19 +785,31 @@ class MainWindow(QMainWindow):
             event.ignore()
             return
         self.viewport.shutdown()
-        self.files.close_stack()
+        if not self.leaving.gave_up:  # else the disk of the image may not answer either
+            self.files.close_stack()
         super().closeEvent(event)
 
     def end(self) -> None:
         """Write what is left and close, without a question: nobody is there to answer it."""
         self.saving.close_unasked()
+        self.leaving.close_unasked()
         # Dialogs first: one that waits for an answer would keep the program from ending.
         QApplication.closeAllWindows()
 
     def flush(self) -> None:
-        """Return when all is on the disk, or after a few seconds: the computer is going down."""
+        """Return when all is on the disk, or after a few seconds: the computer is going down.
+
+        What can not be written where it belongs goes to the recovery folder.
+        """
+        if self.leaving.gave_up:  # what could be done has been
+            return
         self.document.end_stroke()
-        self.saver.wait_written(FLUSH_SECONDS)
+        saver = self.saver
+        if not saver.unsaved:
+            return
+        in_vain = saver.problem or saver.hangs
+        if in_vain or not saver.wait_written(FLUSH_SECONDS / 2):
+            saver.keep(Work.of(self.document), FLUSH_SECONDS if in_vain else FLUSH_SECONDS / 2)
 
     @Slot()
     def _part_finished(self) -> None:
@@ -731,6 +821,7 @@ class MainWindow(QMainWindow):
     @Slot()
     def _saver_finished(self) -> None:
         self._saver_done = True
+        self.leaving.end()
         self.close()
 
 
@@ -739,7 +830,7 @@ def build(paths: Sequence[Path] = ()) -> MainWindow:
     Collector.watch(QApplication.instance())
     window = MainWindow()
     window.show()
-    window.files.open_first(list(paths))
+    window.gallery.open_all(list(paths))
     # After the first paint: it looks into files.
     QTimer.singleShot(0, window.recovery.offer)
     return window
@@ -760,4 +851,6 @@ def run(paths: Sequence[Path]) -> int:
     Endings(app, window.end, window.flush)
     code = app.exec()
     end_watch()
+    if window.leaving.gave_up:
+        end_hard(code)
     return code

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.choosing import Choose, to_choose
 from app.empty_picture import empty_picture
+from unet_core.folders import natural
 from unet_core.intensity import intensity_range
 from unet_core.project import (
     SUFFIX,
     ImageReference,
     Project,
+    ProjectDamagedError,
     ProjectError,
+    ProjectImage,
     ProjectLockedError,
+    ProjectReadOnlyError,
     check_image,
     find_image,
 )
-from unet_core.stack import Stack, StackError, open_stack
+from unet_core.reading import Reading
+from unet_core.stack import IMAGE_SUFFIXES, Stack, StackError, open_stack
+from unet_core.zarr_reader import image_folder
 
 if TYPE_CHECKING:
+    from app.document import OtherImage
     from unet_core.model import Model
 
 _MOST_CHANNELS = 8
@@ -54,6 +61,8 @@ class Opened:
     """Whether the project is only to be looked at."""
     missing: bool = False
     """Whether the stack is an empty picture: the image was not found."""
+    reference: ImageReference | None = None
+    """Which image it is, where it was opened by itself."""
 
 
 @dataclass(frozen=True)
@@ -70,29 +79,50 @@ def is_project(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX
 
 
+def shown_image(images: Sequence[ProjectImage], settings: Mapping[str, Any]) -> ProjectImage:
+    """The image that was on show last, as the window's settings say; else the first."""
+    shown = settings.get("image")
+    return next((one for one in images if one.id == shown), images[0])
+
+
 def opening(
-    path: Path, image: Path | None = None, read_only: bool = False
-) -> Generator[None, None, Opened | Refused]:
+    path: Path,
+    image: Path | None = None,
+    read_only: bool = False,
+    reading: Reading | None = None,
+    ask: Mapping[str, str] | None = None,
+) -> Generator[None, None, Opened | Refused | ImageList | Choose]:
     """Read what is needed to show the image or project at `path`; steps of unequal length.
 
-    image: where the project's image is now, if not where the project says. Raises StackError,
+    A folder stands for the images in it.
+
+    image: where the project's image is now, if not where the project says. reading: which image of
+    the file, and its axes. ask: answer with a Choose where the user had better say that; the axes
+    that are remembered for files of the same kind, see `choosing.to_choose`. Raises StackError,
     ProjectError, ModelError or OpeningError, each with one sentence.
     """
     yield
+    if path.is_dir() and image_folder(path) is None and reading is None:
+        return (yield from listing([path]))
     if not is_project(path):
-        stack = open_stack(path)
+        if ask is not None and reading is None:
+            chosen = to_choose(path, ask)
+            if isinstance(chosen, Choose):
+                return chosen
+            reading = chosen
+        stack = open_stack(path, reading)
         yield
-        return Opened(stack, _ranges(stack))
+        return Opened(stack, _ranges(stack), reference=ImageReference.of(stack))
     try:
         with _project(path, read_only) as project:
-            known = project.image
-            shape = project.shape
+            shown = shown_image(project.images(), project.setting("window", {}))
+            known, shape = shown.reference, shown.shape
             weights = project.latest_model()
     except ProjectError as error:
-        why = _way_round(path, error)
-        if why is None or read_only and why != "damaged":
+        refused = refusal(path, error, read_only)
+        if refused is None:
             raise
-        return Refused(path, str(error), why)
+        return refused
     yield
     if image is not None:
         picture = yield from _chosen_image(image, known, shape)
@@ -109,6 +139,89 @@ def opening(
         except ValueError as error:
             warning = warning or str(error)
     return replace(picture, project=path, model=model, warning=warning, read_only=read_only)
+
+
+def showing(image: OtherImage, project: Path | None) -> Generator[None, None, Opened]:
+    """Read another image of the project; an empty picture where it is not found.
+
+    Raises StackError where it can not be read.
+    """
+    yield
+    shape = image.annotation.shape
+    return (yield from _known_image(project or Path(), image.reference, shape))
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Several images to begin new work with; the first of them can be opened."""
+
+    paths: tuple[Path, ...]
+
+
+def listing(paths: Sequence[Path]) -> Generator[None, None, ImageList]:
+    """The images that are meant, of a folder all in it; OpeningError where there are none.
+
+    A damaged one must not keep all others from being opened.
+    """
+    yield
+    files = image_files(paths)
+    why = f"{paths[0].name} is a folder without images: choose another one."
+    for number, path in enumerate(files):
+        try:
+            if not is_project(path):
+                open_stack(path).close()
+        except StackError as error:
+            why = str(error)
+        else:
+            return ImageList((path, *files[:number], *files[number + 1 :]))
+        yield
+    raise OpeningError(why)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Images that can be added to a project."""
+
+    images: tuple[tuple[Shape, ImageReference], ...]
+    refused: tuple[str, ...]
+    """Of each file that is none of them, one sentence."""
+
+
+def adding(paths: Sequence[Path], channels: int | None) -> Generator[None, None, Found]:
+    """Look at files that are to be added to a project, whose images have so many channels.
+
+    A folder stands for the images in it.
+    """
+    yield
+    images: list[tuple[Shape, ImageReference]] = []
+    refused: list[str] = []
+    for path in image_files(paths):
+        try:
+            with open_stack(path) as stack:
+                t, z, c, y, x = stack.shape
+                if channels not in (None, c):
+                    raise OpeningError(
+                        f"{path.name} has {c} channels, the images of this project {channels}."
+                    )
+                channels = c
+                images.append(((t, z, y, x), ImageReference.of(stack)))
+        except (StackError, OpeningError, OSError) as error:
+            refused.append(str(error))
+        yield
+    return Found(tuple(images), tuple(refused))
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The files that are meant: of a folder all images in it, 9 before 10."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir() and image_folder(path) is None:
+            inside = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = (p for p in inside if not p.name.startswith("."))
+            files += sorted(found, key=lambda file: natural(file.name))
+        else:
+            files.append(path)
+    return list(dict.fromkeys(files))
 
 
 def locating(
@@ -136,25 +249,23 @@ def _project(path: Path, read_only: bool) -> Project:
     return Project.open(path, read_only=True) if read_only else Project.open(path)
 
 
-def _way_round(
-    path: Path, error: ProjectError
-) -> Literal["locked", "unwritable", "damaged"] | None:
-    if isinstance(error, ProjectLockedError):
-        return "locked"
-    if not path.is_file():
-        return None
-    if "is damaged" in str(error):
-        return "damaged"
-    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        return "unwritable"
-    return "unwritable" if "can not be written" in str(error) else None
+def refusal(path: Path, error: Exception, read_only: bool) -> Refused | None:
+    """A project that can be opened in another way; None where it can not."""
+    match error:
+        case ProjectDamagedError():
+            return Refused(path, str(error), "damaged")
+        case ProjectLockedError() if not read_only:
+            return Refused(path, str(error), "locked")
+        case ProjectReadOnlyError() if not read_only:
+            return Refused(path, str(error), "unwritable")
+    return None
 
 
 def _chosen_image(
     place: Path, known: ImageReference | None, shape: Shape
 ) -> Generator[None, None, Opened]:
     """The image that the user says it is; OpeningError where that can not be."""
-    stack = open_stack(place)
+    stack = open_stack(place, known.reading if known is not None else None)
     yield
     if not _fits(stack, shape):
         there = (*stack.shape[:2], *stack.shape[3:])

@@ -7,7 +7,15 @@ and carried out when it is ready. Every change is one step of undo.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +28,18 @@ from app.jobs import Job, JobError
 from app.layers import PredictionLayer
 from unet_core.annotation import BACKGROUND, Annotation, AnnotationError, Edit
 from unet_core.brush import Point, pixel_path
-from unet_core.edits import bounding_box
-from unet_core.labels import MAX_OBJECT, Labels, class_of, classes_of, label, objects_of
-from unet_core.polygon import polygon_mask
+from unet_core.labels import (
+    MAX_OBJECT,
+    Labels,
+    class_of,
+    classes_of,
+    label,
+    object_of,
+    objects_of,
+)
+from unet_core.polygon import polygon_box, polygon_mask
 from unet_core.stack import PlaneIndex
+from unet_core.tiles import TILE, bounding_box
 from unet_core.tiling import Rect
 
 if TYPE_CHECKING:
@@ -136,14 +152,7 @@ class Regions(QObject):
                     keep=document.kept_from(value),
                 )  # fmt: skip
 
-                def work() -> None:
-                    if still_so():
-                        self._work(lambda: _in_thread(filling), self._carry_out)
-
-                if region.rect.height * region.rect.width <= AT_ONCE:
-                    self._carry_out(filling())
-                else:
-                    self._next(work)
+                self._change(filling, region.rect.height * region.rect.width)
 
             if region.closed or there:
                 carry_out()
@@ -180,31 +189,41 @@ class Regions(QObject):
 
     def polygon(self, points: Sequence[Point]) -> None:
         """Fill a polygon of `(y, x)` points with the active class, as one object."""
+        if self._later(partial(self.polygon, points)):
+            return
         document = self._document
         if len(points) < 3:
             return
-        rect, mask = polygon_mask(points, document.plane_rect)
-        if not mask.any():
+        box, plane = polygon_box(points, document.plane_rect), document.plane
+        if box.empty:
             return
         value = document.active_class
-        number = document.object_for(value, *points[0])
-        self._apply(
-            document.annotation.fill(
-                document.plane, rect, mask, value, number, kind="polygon",
-                keep=document.kept_from(value),
-            )
-        )  # fmt: skip
+        one = label(value, document.object_for(value, *points[0]))
+        labels, kept = document.annotation.snapshot(), document.kept_from(value)
+
+        def plan() -> Edit | None:
+            masks = (polygon_mask(points, band) for band in _bands(box))
+            return labels.planned("polygon", _painted(labels, plane, masks, one, kept))
+
+        self._change(plan, box.height * box.width)
 
     def complete(self, rect: Rect) -> None:
         """Make what is not labelled in `rect` background: all cells in there are painted."""
+        if self._later(partial(self.complete, rect)):
+            return
         document = self._document
-        rect = rect.intersect(document.plane_rect)
+        rect, plane = rect.intersect(document.plane_rect), document.plane
         if rect.empty or BACKGROUND in document.locked:
             return
-        mask = document.annotation.read(document.plane, rect) == 0
-        self._apply(
-            document.annotation.fill(document.plane, rect, mask, BACKGROUND, kind="complete")
-        )
+        labels = document.annotation.snapshot()
+
+        def plan() -> Edit | None:
+            masks = ((band, labels.read(plane, band) == 0) for band in _bands(rect))
+            return labels.planned(
+                "complete", _painted(labels, plane, masks, label(BACKGROUND), frozenset())
+            )
+
+        self._change(plan, rect.height * rect.width)
 
     # --- objects -----------------------------------------------------------------------------
 
@@ -269,6 +288,8 @@ class Regions(QObject):
 
     def merge(self, points: Sequence[Point]) -> None:
         """Make all objects under a drawn line one: the class and number of the first."""
+        if self._later(partial(self.merge, points)):
+            return
         found = self._objects_under(points)
         if len(found) < 2:
             self.told.emit("Draw from one cell into another to merge them.")
@@ -278,23 +299,32 @@ class Regions(QObject):
 
     def split(self, points: Sequence[Point]) -> None:
         """Cut the objects under a drawn line in two along it."""
-        from unet_core.cut import cut_by_line
-
+        if self._later(partial(self.split, points)):
+            return
         document = self._document
-        found = self._objects_under(points)
-        rect = self._extent(found)
-        labels = document.annotation.read_labels(document.plane, rect)
-        line = np.asarray(points, float) - (rect.y, rect.x)
-        number = document.annotation.next_object()
-        for one in found:
-            pieces, count = cut_by_line(labels == one, line, min_size=4)
-            for piece in range(2, count + 1):
-                labels[pieces == piece] = label(class_of(one), number)
-                number += 1
-        edit = document.annotation.change("split", [(document.plane, rect, labels)])
-        self._apply(edit)
-        if edit is None:
-            self.told.emit("Draw a line right across a cell to split it.")
+        plane, found = document.plane, self._objects_under(points)
+        labels, first = document.annotation.snapshot(), document.annotation.next_object()
+        places = _places_of(labels, plane, found)
+
+        def plan() -> Edit | None:
+            from unet_core.cut import cut_by_line
+
+            rect = _extent(labels, plane, places, found)
+            cut = labels.read_labels(plane, rect)
+            line, number = np.asarray(points, float) - (rect.y, rect.x), first
+            for one in found:
+                pieces, count = cut_by_line(cut == one, line, min_size=4)
+                for piece in range(2, count + 1):
+                    cut[pieces == piece] = label(class_of(one), number)
+                    number += 1
+            return labels.planned("split", [(plane, rect, cut)])
+
+        def carry_out(edit: Edit | None) -> None:
+            self._carry_out(edit)
+            if edit is None:
+                self.told.emit("Draw a line right across a cell to split it.")
+
+        self._change(plan, len(places) * TILE**2, carry_out)
 
     def _objects_under(self, points: Sequence[Point]) -> list[int]:
         """Labels of the objects that a line passes, in its order, locked classes left out."""
@@ -302,25 +332,16 @@ class Regions(QObject):
         found: dict[int, None] = {}
         for start, end in zip(points, points[1:] or points, strict=False):
             rows, columns = pixel_path(start, end, document.plane_rect)
-            for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
-                value, number = document.annotation.label_at(document.plane, y, x)
-                if number and value not in document.locked:
-                    found[label(value, number)] = None
-        return list(found)
-
-    def _extent(self, found: Sequence[int]) -> Rect:
-        """A box around all pixels of the plane with one of the labels."""
-        box = Rect(0, 0, 0, 0)
-        for key, tile in self._document.annotation.tiles(self._document.plane).items():
-            here = np.isin(tile, np.array(found, np.uint32))
-            if here.any():
-                box = box.union(_box_in(key, here))
-        return box
+            for one in document.annotation.labels_at(document.plane, rows, columns).tolist():
+                found[one] = None
+        return [one for one in found if object_of(one) and class_of(one) not in document.locked]
 
     def _relabel(self, kind: str, becomes: dict[int, int]) -> None:
         """Give objects of the plane other labels, in one edit."""
-        annotation, plane = self._document.annotation, self._document.plane
-        self._apply(annotation.change(kind, _relabelled(annotation, plane, becomes)))
+        labels, plane = self._document.annotation.snapshot(), self._document.plane
+        places = _places_of(labels, plane, becomes)
+        plan = partial(_relabelling, labels, plane, kind, becomes)
+        self._change(plan, len(places) * TILE**2)
 
     def _clear_region(self, seed: tuple[int, int]) -> None:
         """Unlabel the connected region of labels that belong to no object."""
@@ -498,16 +519,33 @@ class Regions(QObject):
 
     # --- the thread --------------------------------------------------------------------------
 
-    def _apply(self, edit: Edit | None) -> None:
-        """Take over what has been carried out on the labels."""
-        if edit is not None:
-            self._document.apply_edit(edit)
+    def _change(
+        self,
+        plan: Callable[[], Edit | None],
+        pixels: int,
+        done: Callable[[Edit | None], None] | None = None,
+    ) -> None:
+        """Work out a change of so many pixels on a snapshot and carry it out, or call `done` with
+        it: at once, or in a thread where that would take longer than a frame."""
+        done = self._carry_out if done is None else done
+        if pixels <= AT_ONCE:
+            done(plan())
+            return
+        revision = self._revision
+
+        def work() -> None:
+            if self._revision == revision:
+                self._work(lambda: _in_thread(plan), done)
+            else:
+                self.told.emit(CHANGED_MEANWHILE)
+
+        self._next(work)
 
     def _carry_out(self, edit: Edit | None) -> None:
         """Carry out what was planned on a snapshot of the labels as they are."""
         if edit is not None:
             self._document.annotation.apply(edit)
-            self._apply(edit)
+            self._document.apply_edit(edit)
 
     @Slot()
     def _count_revision(self) -> None:
@@ -657,33 +695,85 @@ def _ready(edit: Edit | None) -> Edit | None:
     return None if edit is None else edit.ready()
 
 
-def _labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
-    """A box around the labelled pixels of a plane."""
-    box = Rect(0, 0, 0, 0)
-    for key, tile in annotation.tiles(plane).items():
-        box = box.union(_box_in(key, tile > 0))
+def _bands(rect: Rect) -> Iterator[Rect]:
+    """A rectangle in strips, so that a large one takes no more memory than one of them."""
+    for top in range(rect.y - rect.y % TILE, rect.bottom, TILE):
+        yield Rect(top, rect.x, TILE, rect.width).intersect(rect)
+
+
+def _painted(
+    labels: Annotation,
+    plane: PlaneIndex,
+    masks: Iterable[tuple[Rect, NDArray[np.bool_]]],
+    one: int,
+    kept: frozenset[int],
+) -> Iterator[Part]:
+    """The labels of rectangles whose masked pixels have become `one`, but for the kept classes."""
+    for rect, mask in masks:
+        new = labels.read_labels(plane, rect)
+        if kept:
+            mask = mask & ~np.isin(classes_of(new), list(kept))
+        new[mask] = one
+        yield plane, rect, new
+
+
+def _places_of(
+    annotation: Annotation, plane: PlaneIndex, found: Collection[int]
+) -> list[tuple[int, int]]:
+    """The tiles of a plane in which one of the labels occurs."""
+    return [
+        place
+        for place in annotation.labelled_tiles(plane)
+        if not annotation.contents(plane, place).counts.keys().isdisjoint(found)
+    ]
+
+
+def _extent(
+    annotation: Annotation,
+    plane: PlaneIndex,
+    places: Sequence[tuple[int, int]],
+    found: Sequence[int],
+) -> Rect:
+    """A box around the pixels with one of the labels, which occur in the tiles at `places`."""
+    box, tiles = Rect(0, 0, 0, 0), annotation.tiles(plane)
+    for place in places:
+        here = bounding_box(np.isin(tiles[place], np.array(found, np.uint32)))
+        box = box.union(_in_plane(place, here))
     return box
 
 
-def _box_in(key: tuple[int, int], here: NDArray[np.bool_]) -> Rect:
-    """The box, in the plane, around the marked pixels of a tile."""
-    box, side = bounding_box(here), here.shape[0]
-    return Rect(key[0] * side + box.y, key[1] * side + box.x, box.height, box.width)
+def _labelled_box(annotation: Annotation, plane: PlaneIndex) -> Rect:
+    """A box around the labelled pixels of a plane."""
+    box = Rect(0, 0, 0, 0)
+    for place in annotation.labelled_tiles(plane):
+        box = box.union(_in_plane(place, annotation.contents(plane, place).box))
+    return box
 
 
-def _relabelled(annotation: Annotation, plane: PlaneIndex, becomes: dict[int, int]) -> list[Part]:
+def _in_plane(place: tuple[int, int], box: Rect) -> Rect:
+    """A box within a tile as one of the plane."""
+    return Rect(place[0] * TILE + box.y, place[1] * TILE + box.x, box.height, box.width)
+
+
+def _relabelling(
+    annotation: Annotation, plane: PlaneIndex, kind: str, becomes: Mapping[int, int]
+) -> Edit | None:
+    """The edit that gives objects of a plane other labels."""
+    return annotation.planned(kind, _relabelled(annotation, plane, becomes))
+
+
+def _relabelled(
+    annotation: Annotation, plane: PlaneIndex, becomes: Mapping[int, int]
+) -> Iterator[Part]:
     """The tiles of a plane in which labels have become others."""
-    parts: list[Part] = []
-    for (row, column), tile in annotation.tiles(plane).items():
+    tiles = annotation.tiles(plane)
+    for row, column in _places_of(annotation, plane, becomes):
+        tile = tiles[row, column]
         new = tile.copy()
         for old, one in becomes.items():
             new[tile == np.uint32(old)] = one
-        if not np.array_equal(new, tile):
-            side = tile.shape[0]
-            whole = Rect(row * side, column * side, side, side)
-            rect = whole.intersect(annotation.plane_rect)
-            parts.append((plane, rect, new[: rect.height, : rect.width]))
-    return parts
+        rect = Rect(row * TILE, column * TILE, TILE, TILE).intersect(annotation.plane_rect)
+        yield plane, rect, new[: rect.height, : rect.width]
 
 
 def _numbered_alike(one: Labels, other: Labels, locked: frozenset[int]) -> dict[int, int]:

@@ -11,8 +11,8 @@ is made of what the window holds in memory.
 
 from __future__ import annotations
 
+import itertools
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -20,15 +20,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
+from app.opening import refusal, shown_image
 from app.sentences import sentence
 from app.work import Work, beside, rename, write_work
 from unet_core.annotation import Annotation, ClassInfo, Edit, History
-from unet_core.project import ImageReference, Project, ProjectError
-from unet_core.recovery import new_recovery_path
+from unet_core.project import (
+    FIRST_IMAGE,
+    ImageReference,
+    Project,
+    ProjectDamagedError,
+    ProjectDriveError,
+    ProjectError,
+    ProjectImage,
+    Shape,
+)
+from unet_core.recovery import discard, new_recovery_path
 from unet_core.stack import Stack
 
 if TYPE_CHECKING:
@@ -47,13 +57,33 @@ class LoadedProject:
 
     path: Path
     annotation: Annotation
+    """The labels of the image that was on show last…"""
     history: History
+    """…and their history."""
     classes: tuple[ClassInfo, ...]
-    image: ImageReference | None
+    shown: int
+    """The number of that image."""
+    images: tuple[ProjectImage, ...]
+    labels: dict[int, Annotation]
+    """Those of the other images, by their numbers."""
     settings: dict[str, Any]
     """What the window put there with `put_setting`, by name."""
     read_only: bool = False
     """Opened only to look: the first change goes to a copy in the recovery folder."""
+
+    @property
+    def image(self) -> ImageReference | None:
+        """Where the image is that was on show last."""
+        return next(one.reference for one in self.images if one.id == self.shown)
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """What a project file holds of one of its images."""
+
+    image: int
+    annotation: Annotation
+    history: History
 
 
 class Saver(QObject):
@@ -69,7 +99,14 @@ class Saver(QObject):
     """One sentence: something asked for was not done; no work is concerned."""
     opened = Signal(object)
     """A LoadedProject, the answer to `open_project`."""
-    open_failed = Signal(str)
+    open_failed = Signal(str, object)
+    """One sentence, and a `Refused` where the project can be opened in another way."""
+    images_added = Signal(object)
+    """The `ProjectImage`s that `add_images` has added."""
+    image_loaded = Signal(object)
+    """A LoadedImage, the answer to `load_image`."""
+    image_removed = Signal(int)
+    """The number of an image that is no longer in the project."""
     named = Signal(object)
     """The Path of the project file that is written to now; None when there is none."""
     said = Signal(str)
@@ -91,12 +128,15 @@ class Saver(QObject):
         self._impatient = False
         self._stuck = ""
         # Written by the thread, read by all:
-        self._since: float | None = None  # when what takes a moment only was begun
+        self._since: float | None = None  # when what is done now was begun
+        self._quick = False  # whether it should take a moment only
         # Used by the thread only:
         self._project: Project | None = None
         self._stack: Stack | None = None
-        self._image: ImageReference | None = None
+        self._image: ImageReference | None = None  # that on show
+        self._found: dict[int, ImageReference] = {}  # while a project is only looked at
         self._classes: tuple[ClassInfo, ...] = ()
+        self._kept: Path | None = None  # all of the work, in the recovery folder, see `keep`
         self._delay = FIRST_RETRY_SECONDS
         self._emptied.connect(self._announce_saved)
         self._worked.connect(self._announce_pending)
@@ -119,8 +159,18 @@ class Saver(QObject):
     @property
     def hangs(self) -> bool:
         """Whether the disk has not answered for long: a drive that is gone may block for ever."""
+        return self._quick and self.stalls
+
+    @property
+    def stalls(self) -> bool:
+        """Whether one piece of work takes long; a large copy may, and nothing be wrong."""
         since = self._since
         return since is not None and time.monotonic() - since > HANG_SECONDS
+
+    @property
+    def leaving(self) -> bool:
+        """Whether `shutdown` has been called."""
+        return self._leaving
 
     @property
     def image(self) -> ImageReference | None:
@@ -163,27 +213,75 @@ class Saver(QObject):
         """Give the disk the room back that the project file does not use; `said` answers."""
         self._submit(self._compact)
 
-    def record(self, edit: Edit) -> None:
-        """A new stroke, already applied to the annotation."""
-        self._keep(lambda project: project.record(edit))
+    def record(self, edit: Edit, image: int = FIRST_IMAGE) -> None:
+        """A new stroke on an image, already applied to the annotation."""
+        self._keep(lambda project: project.record(edit, image))
 
-    def record_undo(self) -> None:
-        """The newest stroke was undone."""
-        self._keep(lambda project: project.record_undo())
+    def record_undo(self, image: int = FIRST_IMAGE) -> None:
+        """The newest stroke on an image was undone."""
+        self._keep(lambda project: project.record_undo(image))
 
-    def record_redo(self) -> None:
+    def record_redo(self, image: int = FIRST_IMAGE) -> None:
         """The stroke undone last was done again."""
-        self._keep(lambda project: project.record_redo())
+        self._keep(lambda project: project.record_redo(image))
 
-    def put_image(self, stack: Stack) -> None:
-        """The image was found in another place."""
+    def put_image(self, stack: Stack, image: int = FIRST_IMAGE) -> None:
+        """An image was found in another place."""
 
         def put() -> None:
             self._stack, self._image = stack, ImageReference.of(stack)
-            if self._project is not None and not self._project.read_only:
-                self._project.set_image(self._image)
+            if self._project is not None and self._project.read_only:
+                self._found[image] = self._image
+            elif self._project is not None:
+                self._project.set_image(self._image, image)
 
         self._submit(put)
+
+    # --- several images
+
+    def add_images(self, images: Sequence[tuple[Shape, ImageReference]]) -> None:
+        """More images for the project; `images_added` answers, or `failed`."""
+        taken = tuple(images)
+
+        def add() -> None:
+            project = self._writable_project()
+            numbers = set(project.add_images(taken))
+            self.images_added.emit([one for one in project.images() if one.id in numbers])
+
+        self._submit(add)
+
+    def load_image(self, image: int) -> None:
+        """The labels of another image and their history; `image_loaded` answers, or `failed`."""
+
+        def load() -> None:
+            if self._project is None:
+                raise ProjectError("There is no project file yet.")
+            self.image_loaded.emit(LoadedImage(image, *self._project.load(image)))
+
+        self._submit(load)
+
+    def remove_image(self, image: int) -> None:
+        """Forget an image and its labels; `image_removed` answers, or `failed`."""
+
+        def remove() -> None:
+            self._writable_project().remove_image(image)
+            self.image_removed.emit(image)
+
+        self._submit(remove)
+
+    def mark_image(self, image: int, mark: Literal["reviewed", "predicted"], on: bool) -> None:
+        """An image is reviewed or predicted now, or is not any more."""
+        self._keep(lambda project: project.mark_image(image, mark, on))
+
+    def show_image(self, stack: Stack, image: int) -> None:
+        """Another image of the project is on show."""
+        stack_ = stack
+
+        def show() -> None:
+            self._stack, self._image = stack_, ImageReference.of(stack_)
+
+        self._submit(show, matters=False)
+        self.put_setting("image", image)
 
     def put_classes(self, classes: Sequence[ClassInfo]) -> None:
         """The classes have changed."""
@@ -233,7 +331,7 @@ class Saver(QObject):
         with self._condition:
             if self._stuck:
                 self._tasks = deque(task for task in self._tasks if task.change is None)
-                self._stuck = ""
+                self._stuck, self._kept = "", None
             self._condition.notify()
         self._announce_pending()
 
@@ -246,6 +344,41 @@ class Saver(QObject):
         with self._condition:
             self._leaving, self._last_work = True, work
             self._condition.notify()
+
+    def keep(self, work: Work, seconds: float) -> bool:
+        """Have all of `work` in the recovery folder, and block until then, at most for `seconds`.
+
+        For the last moments of a session: what can not be written where it belongs is offered at
+        the next start. It is removed again should all be saved after all.
+        """
+        written = threading.Event()
+
+        def write() -> None:
+            try:
+                path = self.recovery_path()
+                self.write_from_memory(work, path)
+            except Exception:
+                logger.exception("unsaved work could not be put into the recovery folder")
+                return
+            with self._condition:
+                waits = bool(self._tasks)
+                former, self._kept = self._kept, path if waits else None
+            written.set()
+            _discard(former)
+            if not waits:
+                _discard(path)
+
+        # Not the thread of the project, which may wait for its disk for ever.
+        threading.Thread(target=write, daemon=True, name="last words").start()
+        return written.wait(seconds)
+
+    def recovery_path(self) -> Path:
+        """A new name in the recovery folder. Raises ProjectError."""
+        return new_recovery_path(self._image_path())
+
+    def write_from_memory(self, work: Work, path: Path) -> None:
+        """Make a project of `work` at `path`, whatever the project's disk does; in any thread."""
+        write_work(work, path, self._image).close()
 
     def wait(self, milliseconds: int) -> bool:
         """Block until the thread has ended; for tests and for a program that is going down."""
@@ -307,7 +440,9 @@ class Saver(QObject):
                 self._done(task, well=not task.matters)
             else:
                 self._done(task, well=True)
+        self._since = time.monotonic()
         self._close_project()
+        self._since = None
 
     def _next(self) -> _Task | None:
         """What to do now; None at the end."""
@@ -321,8 +456,8 @@ class Saver(QObject):
 
     def _do(self, task: _Task) -> None:
         # To copy, open or compact a large project may take long, and nothing be wrong.
-        if task.change is not None or not task.matters:
-            self._since = time.monotonic()
+        self._quick = task.change is not None or not task.matters
+        self._since = time.monotonic()
         try:
             if task.errand is not None:
                 task.errand()
@@ -341,10 +476,14 @@ class Saver(QObject):
             if not any(task.change for task in self._tasks):
                 self._stuck = ""
             left = len(self._tasks)
+            kept = None if left else self._kept
+            if not left:
+                self._kept = None
             self._condition.notify_all()
         if well and not left:
             self._emptied.emit()
         self._worked.emit()
+        _discard(kept)
 
     def _be_stuck(self, task: _Task, error: Exception) -> None:
         """`task` could not be written: say so, and wait until it is worth another try."""
@@ -386,11 +525,14 @@ class Saver(QObject):
         The project keeps what it has. Where that fails too, what is left is lost: going on behind
         a stroke that is not there would make a wrong file of an incomplete one.
         """
+        self._since = time.monotonic()
         try:
-            path = new_recovery_path(self._image_path())
-            self._write_copy(path, self._last_work)
+            self._write_copy(self.recovery_path(), self._last_work)
+            _discard(self._kept)
         except Exception:
             logger.exception("unsaved work could not be put into the recovery folder")
+        finally:
+            self._since = None
         with self._condition:
             self._tasks.clear()
             self._condition.notify_all()
@@ -403,7 +545,6 @@ class Saver(QObject):
         elif self._project.read_only:
             self._go_on_in(self._copied(new_recovery_path(self._image_path())))
         assert self._project is not None
-        _check_place(self._project.path)
         return self._project
 
     def _new_project(self, path: Path) -> Project:
@@ -430,8 +571,8 @@ class Saver(QObject):
         if self._project is None:
             raise ProjectError("There is no project file yet.")
         copy = self._project.opened_copy(path)
-        if self._project.read_only and self._image is not None:
-            copy.set_image(self._image)  # it may have been found since
+        for image, reference in self._found.items():
+            copy.set_image(reference, image)
         return copy
 
     def _open(self, path: Path, read_only: bool) -> None:
@@ -440,14 +581,20 @@ class Saver(QObject):
                 self._close_project()
             project = Project.open(path, read_only=True) if read_only else Project.open(path)
             try:
-                annotation, history = project.load()
+                images = tuple(project.images())
+                settings = dict(project.setting("window", {}))
+                shown = shown_image(images, settings)
+                annotation, history = project.load(shown.id)
+                others = (one for one in images if one.id != shown.id)
                 loaded = LoadedProject(
                     project.path,
                     annotation,
                     history,
                     project.classes,
-                    project.image,
-                    dict(project.setting("window", {})),
+                    shown.id,
+                    images,
+                    {one.id: project.load_labels(one.id) for one in others},
+                    settings,
                     read_only,
                 )
             except BaseException:
@@ -456,12 +603,13 @@ class Saver(QObject):
         except Exception as error:
             if not isinstance(error, ProjectError):
                 logger.exception("a project could not be opened")
-            self.open_failed.emit(sentence(error))
+            self.open_failed.emit(sentence(error), refusal(path, error, read_only))
             return
         self._close_project()
         self._project = project
         self._stack = None
         self._image, self._classes = loaded.image, loaded.classes
+        self._found = {}
         self.opened.emit(loaded)
         self.named.emit(project.path)
 
@@ -475,8 +623,8 @@ class Saver(QObject):
             return
         try:
             self._project.save_as(path)
-        except ProjectError:
-            if work is None:
+        except ProjectError as error:
+            if work is None or not self._can_not_be_read(error):
                 raise
             self._start_anew(path, work)
         self.named.emit(self._project.path)
@@ -516,22 +664,35 @@ class Saver(QObject):
     def _write_copy(self, path: Path, work: Work | None) -> None:
         """All that is written, and what waits, to another file."""
         try:
-            with self._copied(path) as copy:
-                self._write_waiting(copy)
-        except ProjectError:
-            if work is None:
+            waiting = self._waiting_changes()
+            if not waiting:
+                self._copied(path).close()
+                return
+            # Not to `path` at once: only a copy that is whole may replace what is there.
+            copy = self._copied(beside(path))
+            try:
+                for change in waiting:
+                    change(copy)
+            except BaseException:
+                copy.close()
+                copy.path.unlink(missing_ok=True)
+                raise
+            rename(copy, path)
+            copy.close()
+        except ProjectError as error:
+            if work is None or not self._can_not_be_read(error):
                 raise
             write_work(work, path, self._image).close()
 
-    def _write_waiting(self, copy: Project) -> None:
-        """Write to `copy` what waits now, up to the first piece that overtakes."""
+    def _can_not_be_read(self, error: ProjectError) -> bool:
+        """Whether a copy failed because of what was to be copied: else memory is no better."""
+        return bool(self.problem) or isinstance(error, ProjectDamagedError | ProjectDriveError)
+
+    def _waiting_changes(self) -> list[Callable[[Project], object]]:
+        """What waits now, up to the first piece that overtakes."""
         with self._condition:
-            waiting = list(self._tasks)
-        for task in waiting:
-            if task.overtakes:
-                return
-            if task.change is not None:
-                task.change(copy)
+            before = itertools.takewhile(lambda task: not task.overtakes, self._tasks)
+            return [task.change for task in before if task.change is not None]
 
     def _compact(self) -> None:
         project = self._project
@@ -545,6 +706,7 @@ class Saver(QObject):
     def _go_on_in(self, project: Project) -> None:
         self._close_project(quietly=True)
         self._project = project
+        self._found = {}
         self.named.emit(project.path)
 
     def _close_project(self, *, quietly: bool = False) -> None:
@@ -583,15 +745,11 @@ class _Worker(QThread):
         self._work()
 
 
-def _check_place(path: Path) -> None:
-    """Raise ProjectError where the open file has no name any more: nobody would find it again."""
-    try:
-        os.stat(path)  # noqa: PTH116  # one call for every stroke
-    except OSError as error:
-        raise ProjectError(
-            f"{path} is not there any more (moved, deleted, or its drive is gone); put it back, or "
-            "save the work in another place."
-        ) from error
+def _discard(path: Path | None) -> None:
+    """Remove a copy of what is saved by now."""
+    if path is not None:
+        with suppress(ProjectError):
+            discard(path)
 
 
 def _size(size: int) -> str:

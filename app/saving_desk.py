@@ -102,13 +102,17 @@ class SavingDesk(QObject):
         if self._may_lose or not self._pending or not self._status.problem:
             return True
 
-        def lose() -> None:
+        def close_over_them() -> None:
             self._may_lose = True
             close()
 
         self._question = Message(
-            f"Your last strokes are not saved yet: {self._status.problem}",
-            actions=(("Save as…", self._files.ask_save_as), ("Close all the same", lose)),
+            f"Your last strokes are not saved yet: {self._status.problem} If you close now, Limn "
+            "keeps them apart, where there is room, and offers them at its next start.",
+            actions=(
+                ("Save as…", self._files.ask_save_as),
+                ("Close all the same", close_over_them),
+            ),
             close_text="Go on",
         )
         self._messages.show_message(self._question)

@@ -19,6 +19,7 @@ _Word = TypeVar("_Word", bound=str)
 PICTURE_MEMORY = (256, 512, 1024, 2048, 4096, 8192)
 """MiB that pictures may take, as users can choose it."""
 _PICTURE_SHARE, _MOST_AT_FIRST = 8, 2048
+_MOST_KINDS = 100
 _UNKNOWN_RAM = 8 * 2**30  # where the system does not tell
 
 
@@ -77,6 +78,20 @@ class Settings:
     @open_folder.setter
     def open_folder(self, value: Path) -> None:
         self._store.setValue("folders/open", str(value))
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """What the axes were taken for last, by kind of file, see `choosing.kind_of`."""
+        value = self._store.value("open/axes", "")
+        pairs = (line.rpartition("=") for line in str(value or "").split(";"))
+        return {kind: axes for kind, _, axes in pairs if kind}
+
+    def remember_axes(self, kind: str, axes: str) -> None:
+        """Open files of this kind with these axes from now on."""
+        if not set(kind) & set(";="):
+            kept = {**self.axes, kind: axes}
+            pairs = list(kept.items())[-_MOST_KINDS:]
+            self._store.setValue("open/axes", ";".join(f"{k}={a}" for k, a in pairs))
 
     @property
     def export_folder(self) -> Path | None:

@@ -13,6 +13,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QFileDialog
 
 from app.document import Document
+from app.empty_picture import EmptyPicture
 from app.engine import MODEL_FILE, Engine, TrainingProgress
 from app.panels.training import TrainingPanel
 from unet_core.annotation import missing_labels
@@ -39,6 +40,7 @@ class TrainingDesk(QObject):
         self._engine = engine
         self._panel = panel
         self._learning = False
+        self._goes_on = False  # although it is being stopped
         self._hand_over = QTimer(self, singleShot=True, interval=LABELS_DELAY_MS)
         self._hand_over.timeout.connect(self._send_labels)
         self._going_on = QTimer(self, singleShot=True, interval=GO_ON_DELAY_MS)
@@ -65,7 +67,9 @@ class TrainingDesk(QObject):
     def _what_is_missing(self) -> str | None:
         if self._document.stack is None:
             return "Open an image first."
-        return missing_labels(self._document.annotation.counts(), self._document.classes)
+        if isinstance(self._document.stack, EmptyPicture):
+            return "The image was not found: there is nothing to learn from an empty picture."
+        return missing_labels(self._document.label_counts(), self._document.classes)
 
     # --- what the user does ----------------------------------------------------------------------
 
@@ -95,9 +99,15 @@ class TrainingDesk(QObject):
         self.reason_changed.emit()
 
     @Slot()
-    def another_image(self) -> None:
-        """Another image, or none: nothing is learned of it yet."""
+    def another_project(self) -> None:
+        """Other work altogether: nothing is learned of it yet."""
+        self._goes_on = False
         self._set_learning(False)
+
+    @Slot()
+    def image_leaving(self) -> None:
+        """Another image of the same project comes: a training that runs goes on there."""
+        self._goes_on = self._engine.busy == "training" and self._learning
 
     @Slot()
     def update_reason(self) -> None:
@@ -154,6 +164,11 @@ class TrainingDesk(QObject):
     @Slot(str, bool)
     def finished(self, sentence: str, by_itself: bool) -> None:
         """The training has ended: say how, and what comes next."""
+        goes_on, self._goes_on = self._goes_on, False
+        if goes_on and not by_itself and self._learning and self._engine.model is not None:
+            self._panel.set_status("Training goes on with this image on show…")
+            self._going_on.start()
+            return
         if not by_itself or not self._learning:
             self._set_learning(False)
             more = f". {NEXT_STEP}" if self._engine.model is not None else "."

@@ -35,8 +35,8 @@ class WaysRound(QObject):
         mend = ("Rescue…", partial(self._ask_rescue, path))
         if refused.why == "damaged":
             self._choice = Message(
-                f"{path.name} is damaged; what can still be read of it can be brought into a new "
-                "project.",
+                f"{path.name} is damaged, or no Limn project; what can still be read of it can be "
+                "brought into a new project.",
                 "error",
                 refused.sentence,
                 (mend,),

@@ -6,13 +6,14 @@ This here is for when that file can not be read any more: its disk has gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.document import Document
+from app.document import Document, OtherImage
 from unet_core.annotation import Annotation, AnnotationError, ClassInfo, Edit, History
-from unet_core.edits import TileArray, TileChange, TileKey
-from unet_core.project import ImageReference, Project
+from unet_core.edits import Tile, TileChange, TileKey
+from unet_core.project import FIRST_IMAGE, ImageReference, Project
 
 
 @dataclass(frozen=True)
@@ -22,23 +23,46 @@ class Work:
     annotation: Annotation
     history: History
     classes: tuple[ClassInfo, ...]
+    image: int = FIRST_IMAGE
+    """The number of the image on show, whose labels and steps these are."""
+    others: Mapping[int, OtherImage] = field(default_factory=dict)
+    """The other images, by their numbers."""
 
     @classmethod
     def of(cls, document: Document) -> Work:
         """What `document` holds now; between strokes. Costs no copying of labels."""
-        return cls(document.annotation.snapshot(), document.history.copy(), tuple(document.classes))
+        return cls(
+            document.annotation.snapshot(),
+            document.history.copy(),
+            tuple(document.classes),
+            document.image,
+            dict(document.others),
+        )
 
 
 def write_work(work: Work, path: Path, image: ImageReference | None) -> Project:
     """Make a project file of `work` at `path`, replacing a project there, and open it.
 
-    Raises ProjectError as `Project` does; then `path` is as it was.
+    image: that on show. Raises ProjectError as `Project` does; then `path` is as it was.
     """
     fresh = beside(path)
+    images = {n: (one.annotation, one.history, one.reference) for n, one in work.others.items()}
+    images[work.image] = work.annotation, work.history, image
+    (first, (labels, _, reference)), *more = sorted(images.items())
     project = Project.create(
-        fresh, work.annotation.shape, image=image, classes=work.classes, draft=True
+        fresh, labels.shape, image=reference, classes=work.classes, number=first, draft=True
     )
-    _fill(project, work)
+    try:
+        if more:
+            added = [(annotation.shape, reference) for _, (annotation, _, reference) in more]
+            project.add_images(added, [number for number, _ in more])
+            project.set_setting("window", {"image": work.image})
+        for number, (annotation, history, _) in images.items():
+            _fill(project, number, annotation, history or History())
+    except BaseException:
+        project.close()
+        fresh.unlink(missing_ok=True)
+        raise
     rename(project, path)
     return project
 
@@ -62,37 +86,33 @@ def rename(project: Project, path: Path) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _fill(project: Project, work: Work) -> None:
+def _fill(project: Project, image: int, annotation: Annotation, history: History) -> None:
     """Record every step that the window can undo or redo: both must count the same steps."""
-    try:
-        history = work.history.copy()
-        tiles = _tiles(work.annotation)
-        steps = _go_back(history, tiles)
-        changes = [TileChange(key, None, tile) for key, tile in tiles.items() if tile is not None]
-        if changes:
-            project.record(Edit("earlier work", tuple(changes)))
-        # The first `steps` of them lead to the present, the others are what redo brings back.
-        done = 0
-        while (edit := _next(history)) is not None:
-            project.record(edit)
-            done += 1
-        for _ in range(done - steps):
-            project.record_undo()
-    except BaseException:
-        project.close()
-        project.path.unlink(missing_ok=True)
-        raise
+    history = history.copy()
+    tiles = _tiles(annotation)
+    steps = _go_back(history, tiles)
+    changes = [TileChange(key, None, tile) for key, tile in tiles.items() if tile is not None]
+    if changes:
+        project.record(Edit("earlier work", tuple(changes)), image)
+    # The first `steps` of them lead to the present, the others are what redo brings back.
+    done = 0
+    while (edit := _next(history)) is not None:
+        project.record(edit, image)
+        done += 1
+    for _ in range(done - steps):
+        project.record_undo(image)
 
 
-def _tiles(annotation: Annotation) -> dict[TileKey, TileArray | None]:
-    return {
-        TileKey(*plane, *place): tile
+def _tiles(annotation: Annotation) -> dict[TileKey, Tile | None]:
+    keys = (
+        TileKey(*plane, *place)
         for plane in annotation.labelled_planes()
-        for place, tile in annotation.tiles(plane).items()
-    }
+        for place in annotation.labelled_tiles(plane)
+    )
+    return {key: annotation.tile(key) for key in keys}
 
 
-def _go_back(history: History, tiles: dict[TileKey, TileArray | None]) -> int:
+def _go_back(history: History, tiles: dict[TileKey, Tile | None]) -> int:
     """Undo in `tiles` as many steps as are sound; answers how many those are."""
     done = 0
     while True:

@@ -7,7 +7,8 @@ may belong to a numbered object (see `labels`).
 Who may write to a tile: only the stroke that is being painted, and only to its own copy. Such a
 copy is the one kind of tile whose `writeable` flag is set; finishing the stroke or taking a
 snapshot clears it, and the next pixel is painted into a fresh copy. Hence every tile that an edit,
-a snapshot or another thread holds stays as it is for ever, and nobody needs a lock.
+a snapshot or another thread holds stays as it is for ever, and nobody needs a lock. What nobody
+looks at is held packed (see `tiles`).
 """
 
 from __future__ import annotations
@@ -15,22 +16,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from unet_core.brush import Point, around, capsule, is_far, marked, pixel_path
-from unet_core.edits import (
-    TILE,
-    AnnotationError,
-    Edit,
-    History,
-    PackedEdit,
-    TileArray,
-    TileChange,
-    TileKey,
-)
+from unet_core.edits import Edit, History, TileChange, check_place
 from unet_core.labels import (
     MAX_OBJECT,
     LabelCounts,
@@ -43,6 +35,16 @@ from unet_core.labels import (
     tally,
 )
 from unet_core.stack import PlaneIndex
+from unet_core.tiles import (
+    TILE,
+    AnnotationError,
+    Contents,
+    Tile,
+    TileArray,
+    TileKey,
+    bounding_box,
+    is_sealed,
+)
 from unet_core.tiling import Rect
 
 __all__ = [
@@ -55,8 +57,8 @@ __all__ = [
     "ClassInfo",
     "Edit",
     "History",
-    "PackedEdit",
     "Stroke",
+    "Tile",
     "TileArray",
     "TileChange",
     "TileKey",
@@ -65,6 +67,12 @@ __all__ = [
 BACKGROUND = 1
 MAX_CLASSES = 255
 """Label values are one byte, and 0 stands for unlabelled."""
+
+MAX_MEMORY = 2**30
+"""So many bytes the packed tiles of an annotation that is loaded may take, about."""
+
+# What a tile, and a label in it, take beside the packed bytes.
+_TILE_COST, _LABEL_COST = 500, 100
 
 # Far beyond any plane, and near enough for integers and floats to stay exact.
 _FARTHEST = 1e9
@@ -119,7 +127,7 @@ class Annotation:
         if len(shape) != 4 or min(shape) < 1:
             raise ValueError(f"an annotation needs four positive sizes (T, Z, Y, X), not {shape}")
         self.shape = shape
-        self._planes: dict[PlaneIndex, dict[tuple[int, int], TileArray]] = {}
+        self._planes: dict[PlaneIndex, dict[tuple[int, int], Tile]] = {}
         # Planes whose dictionary no snapshot shares; the others are copied before a change.
         self._own: set[PlaneIndex] = set()
         self._counts = LabelCounts()
@@ -127,16 +135,32 @@ class Annotation:
         self._frozen = False
 
     @classmethod
-    def from_tiles(
-        cls, shape: tuple[int, int, int, int], tiles: Iterable[tuple[TileKey, TileArray]]
+    def from_packed(
+        cls, shape: tuple[int, int, int, int], tiles: Iterable[tuple[TileKey, bytes | None]]
     ) -> Annotation:
-        """Build from tiles, which are taken over and made read-only. AnnotationError if invalid."""
+        """Build from tiles as `pack_tile` made them; those that say what is in them stay packed.
+
+        AnnotationError if one is damaged, lies outside the image or comes twice, or where all of
+        them are more than `MAX_MEMORY`. What a tile says of itself is checked when it is unpacked.
+        """
         annotation = cls(shape)
-        for key, tile in tiles:
-            annotation._check(key, tile)
-            if tile.any():
+        taken = 0
+        for key, packed in tiles:
+            if packed is None or not is_sealed(key, packed):
+                raise AnnotationError(
+                    f"The labels of t {key.t}, z {key.z}, tile {key.row}, {key.col} are damaged."
+                )
+            tile = Tile(key, packed=packed)
+            check_place(shape, key, tile)
+            counts = tile.contents().counts
+            taken += len(packed) + _TILE_COST + _LABEL_COST * len(counts)
+            if taken > MAX_MEMORY:
+                raise AnnotationError("There are more labels than fit into memory.")
+            if annotation._tile(key) is not None:
+                raise AnnotationError(f"Label tile {key.row}, {key.col} of a plane comes twice.")
+            if counts:
                 annotation._put(key, tile)
-                annotation._counts.change(tally(tile))
+                annotation._counts.change(counts)
         return annotation
 
     @classmethod
@@ -178,9 +202,20 @@ class Annotation:
         one = int(self.read_labels(plane, Rect(y, x, 1, 1))[0, 0])
         return class_of(one), object_of(one)
 
-    def _parts(
-        self, plane: PlaneIndex, rect: Rect
-    ) -> Iterator[tuple[tuple[slice, slice], TileArray]]:
+    def labels_at(
+        self, plane: PlaneIndex, rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer]
+    ) -> Labels:
+        """The labels of pixels of the plane, given by rows (n) and columns (n): uint32 (n)."""
+        labels = np.zeros(len(rows), np.uint32)
+        places = np.stack((rows // TILE, columns // TILE))
+        for row, column in np.unique(places, axis=1).T.tolist():
+            tile = self._tile(TileKey(*plane, row, column))
+            if tile is not None:
+                here = (places[0] == row) & (places[1] == column)
+                labels[here] = tile.pixels[rows[here] % TILE, columns[here] % TILE]
+        return labels
+
+    def _parts(self, plane: PlaneIndex, rect: Rect) -> Iterator[tuple[tuple[slice, slice], Labels]]:
         """What is labelled in a rectangle, tile by tile: where in the rectangle, and the labels."""
         tiles = self._planes.get(plane)
         if not tiles:
@@ -188,7 +223,7 @@ class Annotation:
         for row, col, part in _split(rect.intersect(self.plane_rect)):
             tile = tiles.get((row, col))
             if tile is not None:
-                yield _relative(part, rect), tile[_within(row, col, part)]
+                yield _relative(part, rect), tile.pixels[_within(row, col, part)]
 
     def write(
         self,
@@ -240,14 +275,14 @@ class Annotation:
                 before = self._tile(key) if known is None else known.after
                 new = labels[_relative(part, rect)]
                 where = _within(row, col, part)
-                if not new.any() if before is None else np.array_equal(before[where], new):
+                if not new.any() if before is None else np.array_equal(before.pixels[where], new):
                     continue
-                after = np.zeros((TILE, TILE), np.uint32) if before is None else before.copy()
-                after[where] = new
+                pixels = _copy(before)
+                pixels[where] = new
                 if known is not None:
-                    before, part = known.before, part.union(known.changed())
-                changed[key] = TileChange(key, before, after if after.any() else None, part)
-        return Edit(kind, tuple(changed.values())) if changed else None
+                    before, part = known.before, part.union(known.extent)
+                changed[key] = TileChange(key, before, _finished(key, pixels), part)
+        return Edit(kind, tuple(changed.values()), shape=self.shape) if changed else None
 
     def fill(
         self,
@@ -296,15 +331,16 @@ class Annotation:
         """
         changes: list[TileChange] = []
         for plane in self.labelled_planes():
-            for (row, col), tile in self.tiles(plane).items():
-                here = classes_of(tile) == value
-                if here.any():
-                    after = np.where(here, np.uint32(0), tile)
-                    left = after if after.any() else None
-                    change = TileChange(TileKey(*plane, row, col), tile, left)
-                    changes.append(replace(change, rect=change.changed()))
+            for (row, col), tile in self._planes[plane].items():
+                if all(class_of(one) != value for one in tile.contents().counts):
+                    continue
+                key, here = TileKey(*plane, row, col), classes_of(tile.pixels) == value
+                box = bounding_box(here)
+                rect = Rect(row * TILE + box.y, col * TILE + box.x, *box[2:])
+                left = _finished(key, np.where(here, np.uint32(0), tile.pixels))
+                changes.append(TileChange(key, tile, left, rect))
             yield
-        return Edit(kind, tuple(changes)).ready() if changes else None
+        return Edit(kind, tuple(changes), shape=self.shape).ready() if changes else None
 
     def stroke(
         self,
@@ -337,24 +373,25 @@ class Annotation:
             )
         return number
 
-    def apply(self, edit: Edit) -> Rect:
-        """Carry out an edit: answers the bounding box of the changed pixels in `edit.plane`.
+    def apply(self, edit: Edit) -> None:
+        """Carry out an edit; nothing is unpacked for that.
 
         All or nothing: raises AnnotationError, and changes nothing, unless every tile is as the
         edit found it.
         """
         self._check_idle()
-        for change in edit.changes:
-            if change.after is not None:
-                self._check(change.key, change.after)
-            else:
-                self._check_key(change.key)
-            if not _same(self._tile(change.key), change.before):
+        foreign = edit.shape != self.shape
+        for key, before, after, _ in edit.changes:
+            if foreign:
+                check_place(self.shape, key, after)
+            there = self._tile(key)
+            if there is before:
+                continue
+            if there is None or before is None or not there.is_same(before):
                 raise AnnotationError("An edit does not follow on the labels as they are now.")
         self._counts.change(edit.gained())
         for change in edit.changes:
             self._put(change.key, change.after)
-        return edit.rect
 
     def labelled_planes(self) -> list[PlaneIndex]:
         """Planes with at least one labelled pixel, sorted by t, then z."""
@@ -364,12 +401,21 @@ class Annotation:
         """Row and column of the tiles of a plane that hold labels."""
         return list(self._planes.get(plane, ()))
 
-    def tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], TileArray]:
+    def tiles(self, plane: PlaneIndex) -> Mapping[tuple[int, int], TileArray]:
         """The tiles of a plane that hold labels, by (row, col): uint32 (TILE, TILE).
 
-        Pixels of a tile that lie outside the plane are 0. Do not write to the arrays.
+        Pixels of a tile that lie outside the plane are 0. Do not write to the arrays. A tile is
+        unpacked when it is asked for: so many planes need no more memory than one.
         """
-        return dict(self._planes.get(plane, {}))
+        return _Pixels(dict(self._planes.get(plane, {})))
+
+    def contents(self, plane: PlaneIndex, place: tuple[int, int]) -> Contents:
+        """What is in the labelled tile (row, col) of a plane, mostly without unpacking it."""
+        return self._planes[plane][place].contents()
+
+    def tile(self, key: TileKey) -> Tile | None:
+        """A tile of labels; None where nothing is labelled, and outside the image."""
+        return self._tile(key)
 
     def counts(self) -> dict[int, int]:
         """Labelled pixels of each class that occurs; costs nothing, whatever the size."""
@@ -393,27 +439,34 @@ class Annotation:
             for key in self._stroke._before:
                 # An eraser drops the tiles that it emptied only when it is lifted.
                 tile = copy._tile(key)
-                if tile is not None and not tile.any():
+                if tile is not None and not tile.pixels.any():
                     copy._put(key, None)
         copy._frozen = True
         return copy
 
-    def _tile(self, key: TileKey) -> TileArray | None:
-        tiles = self._planes.get(key.plane)
-        return None if tiles is None else tiles.get((key.row, key.col))
+    def thawed(self) -> Annotation:
+        """A copy that can be painted, of a snapshot too; it shares all tiles."""
+        copy = self.snapshot()
+        copy._frozen = False
+        return copy
 
-    def _put(self, key: TileKey, tile: TileArray | None) -> None:
+    def _tile(self, key: TileKey) -> Tile | None:
+        # A key's parts make the same keys as PlaneIndex and (row, col); edits have many of them.
+        tiles = self._planes.get(key[:2])  # type: ignore[call-overload]
+        return None if tiles is None else tiles.get(key[2:])
+
+    def _put(self, key: TileKey, tile: Tile | None) -> None:
         """Set a finished tile, or remove it; the counts are the caller's."""
+        plane = key.plane
+        tiles = self._own_tiles(plane)
         if tile is not None:
-            tile.flags.writeable = False
-            self._own_tiles(key.plane)[key.row, key.col] = tile
+            tiles[key[2:]] = tile
             return
-        tiles = self._own_tiles(key.plane)
-        tiles.pop((key.row, key.col), None)
+        tiles.pop(key[2:], None)
         if not tiles:
-            del self._planes[key.plane]
+            del self._planes[plane]
 
-    def _own_tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], TileArray]:
+    def _own_tiles(self, plane: PlaneIndex) -> dict[tuple[int, int], Tile]:
         """The dictionary of a plane, for writing: not shared with any snapshot."""
         if plane not in self._own or plane not in self._planes:
             self._planes[plane] = dict(self._planes.get(plane, {}))
@@ -433,18 +486,21 @@ class Annotation:
                 f"{self.shape[0]} x {self.shape[1]} planes."
             )
 
-    def _check_key(self, key: TileKey) -> None:
-        self._check_plane(key.plane)
-        if not (0 <= key.row * TILE < self.shape[2] and 0 <= key.col * TILE < self.shape[3]):
-            raise AnnotationError(f"Label tile {key.row}, {key.col} lies outside the image.")
 
-    def _check(self, key: TileKey, tile: TileArray) -> None:
-        self._check_key(key)
-        if tile.shape != (TILE, TILE) or tile.dtype != np.uint32:
-            raise AnnotationError(f"A label tile of {tile.dtype} {tile.shape} is no label tile.")
-        height, width = self.shape[2] - key.row * TILE, self.shape[3] - key.col * TILE
-        if min(height, width) < TILE and (tile[height:].any() or tile[:, width:].any()):
-            raise AnnotationError(f"Label tile {key.row}, {key.col} reaches outside the image.")
+class _Pixels(Mapping[tuple[int, int], TileArray]):
+    """The pixels of tiles, each unpacked when it is asked for."""
+
+    def __init__(self, tiles: dict[tuple[int, int], Tile]) -> None:
+        self._tiles = tiles
+
+    def __getitem__(self, place: tuple[int, int]) -> TileArray:
+        return self._tiles[place].pixels
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._tiles)
+
+    def __len__(self) -> int:
+        return len(self._tiles)
 
 
 class Stroke:
@@ -470,7 +526,7 @@ class Stroke:
         # By class: whether a pixel of it stays as it is.
         self._kept = np.isin(np.arange(256), list(keep)) if keep else None
         self._last: Point | None = None
-        self._before: dict[TileKey, TileArray | None] = {}
+        self._before: dict[TileKey, Tile | None] = {}
         self._rects: dict[TileKey, Rect] = {}
         self._gained: dict[int, int] = {}
         # Copies of this stroke's own that are not shared yet.
@@ -526,18 +582,22 @@ class Stroke:
         changes = []
         for key, before in self._before.items():
             after = annotation._tile(key)
-            if after is not None and self._label == 0 and not after.any():
+            if after is not None and self._label == 0 and not after.pixels.any():
                 annotation._put(key, None)
                 after = None
             changes.append(TileChange(key, before, after, self._rects[key]))
         if not changes:
             return None
-        return Edit("stroke" if self._label else "erase", tuple(changes), self._gained)
+        kind = "stroke" if self._label else "erase"
+        return Edit(kind, tuple(changes), self._gained, annotation.shape)
 
     def cancel(self) -> Rect:
         """End the stroke as if it had never begun: a rectangle around the restored pixels."""
         edit = self.finish()
-        return _NOWHERE if edit is None else self._annotation.apply(edit.inverse())
+        if edit is None:
+            return _NOWHERE
+        self._annotation.apply(edit.inverse())
+        return edit.rect
 
     def _paint(self, row: int, col: int, part: Rect, mask: npt.NDArray[np.bool_]) -> bool:
         """Paint the masked pixels of `part`, which lies within one tile: did any change?"""
@@ -550,7 +610,7 @@ class Stroke:
                 return False
             lost = {0: int(np.count_nonzero(mask))}
         else:
-            region = tile[where]
+            region = tile.pixels[where]
             mask = mask & (region != self._label)
             if self._kept is not None:
                 mask &= ~self._kept[classes_of(region)]
@@ -564,13 +624,13 @@ class Stroke:
         self._rects[key] = self._rects.get(key, _NOWHERE).union(part)
         return True
 
-    def _own_tile(self, key: TileKey, tile: TileArray | None) -> TileArray:
-        """The tile for writing: a copy, unless this stroke already made one."""
-        if tile is not None and tile.flags.writeable:
-            return tile
+    def _own_tile(self, key: TileKey, tile: Tile | None) -> TileArray:
+        """The pixels of a tile for writing: a copy, unless this stroke already made one."""
+        if tile is not None and tile.pixels.flags.writeable:
+            return tile.pixels
         self._before.setdefault(key, tile)
-        own = np.zeros((TILE, TILE), np.uint32) if tile is None else tile.copy()
-        self._annotation._own_tiles(self._plane)[key.row, key.col] = own
+        own = _copy(tile)
+        self._annotation._own_tiles(self._plane)[key.row, key.col] = Tile(key, own)
         self._writeable.append(own)
         return own
 
@@ -590,10 +650,17 @@ def _checked(values: npt.NDArray[np.generic], highest: int) -> npt.NDArray[np.ge
     return values
 
 
-def _same(one: TileArray | None, other: TileArray | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one is other or np.array_equal(one, other)
+def _copy(tile: Tile | None) -> TileArray:
+    """The pixels of a tile, to be painted."""
+    return np.zeros((TILE, TILE), np.uint32) if tile is None else tile.pixels.copy()
+
+
+def _finished(key: TileKey, pixels: TileArray) -> Tile | None:
+    """A tile of pixels that nobody paints any more; None where nothing is labelled."""
+    if not pixels.any():
+        return None
+    pixels.flags.writeable = False
+    return Tile(key, pixels)
 
 
 def _split(rect: Rect) -> Iterator[tuple[int, int, Rect]]:

@@ -19,7 +19,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The bytes are on the disk before the name changes (fsync of file and folder), so after a
     power cut `path` is either the old file or the whole new one. If the block raises, or is
-    left by a closed generator, the .part is removed and an existing `path` is untouched.
+    left by a closed generator, the .part is removed and an existing `path` is untouched. Once the
+    name has changed nothing raises any more.
     Raises OSError as the file system does (`os_reason` turns it into words).
     """
     path = Path(path)
@@ -83,15 +84,19 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the folder's names have reached the disk, where the system can do that."""
+    """Wait until the folder's names have reached the disk, where the system can do that.
+
+    It may not be able to: some network file systems refuse it, and so does a folder that may be
+    written to but not read.
+    """
     if os.name == "nt":  # Windows journals names itself and cannot open a folder
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems refuse it
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def os_reason(error: OSError) -> str:

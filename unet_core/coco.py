@@ -27,7 +27,7 @@ def write_coco(path: Path, masks: Masks, overwrite: bool = True) -> Iterator[Pro
     many = masks.stack.shape[0] * masks.stack.shape[1] > 1
     images = []
     for i, plane in enumerate(masks.planes):
-        image = {"id": i + 1, "file_name": extent.path.name, "width": width, "height": height}
+        image = {"id": i + 1, "file_name": extent.name, "width": width, "height": height}
         if many:
             place = extent.in_image(plane)
             image |= {"frame": place.t, "slice": place.z}

@@ -76,12 +76,16 @@ def _keep_freed_memory() -> None:
     With its default thresholds every large tensor comes from the system and goes back to it, and
     half of a training step on the CPU is spent on page faults.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, 1 << 30)
+    if (glibc := _glibc()) is not None:
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        glibc.mallopt(mmap_threshold, 1 << 30)
+        glibc.mallopt(trim_threshold, 1 << 30)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is the one that can be told what to do with freed memory."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def training_dtype(device: torch.device) -> torch.dtype | None:
@@ -122,11 +126,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Give memory that is cached but not in use back to other programs: after training, say."""
+    """Give memory that is cached but not in use back to other programs: after training, say.
+
+    Of the device and of the computer: see `_keep_freed_memory`. It takes some 40 ms for each GiB,
+    so it is for the end of a long job, in that job's thread.
+    """
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+    if (glibc := _glibc()) is not None:
+        glibc.malloc_trim(0)
 
 
 def share_of_card(device: torch.device) -> int | None:

@@ -1,90 +1,72 @@
 """Edits of the label tiles, their inverses, and the history that undo and redo walk along.
 
-An edit remembers whole tiles, before and after. The arrays are shared with the annotation and with
-neighbouring edits and are never written to again, so a fresh edit costs no copying; edits that are
-no longer recent are packed (a tile of 256 KiB becomes about 1 KiB).
+An edit remembers whole tiles, before and after. They are shared with the annotation and with
+neighbouring edits, so a fresh edit costs no copying, and what has become old is packed (see
+`tiles`). Nothing is unpacked to undo it: the packed tiles themselves change places.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from unet_core.labels import Labels, classes_of, difference, objects_of, tally
+from unet_core.labels import difference
 from unet_core.stack import PlaneIndex
+from unet_core.tiles import (
+    MAX_PACKED_TILE,
+    TILE,
+    AnnotationError,
+    Tile,
+    TileArray,
+    TileKey,
+    bounding_box,
+    is_sealed,
+    pack_tile,
+    unpack_tile,
+)
 from unet_core.tiling import Rect
 
-TILE = 256
-"""Side of a label tile in pixels."""
+__all__ = [
+    "MAX_PACKED_TILE",
+    "TILE",
+    "AnnotationError",
+    "Edit",
+    "History",
+    "Step",
+    "Tile",
+    "TileArray",
+    "TileChange",
+    "TileKey",
+    "bounding_box",
+    "is_sealed",
+    "pack_tile",
+    "unpack_tile",
+]
 
-TileArray = Labels
-"""`(TILE, TILE)` uint32 labels, see `labels`."""
-
-_EMPTY: TileArray = np.zeros((TILE, TILE), np.uint32)
-_EMPTY.flags.writeable = False
-
-_KEY = struct.Struct("<qqqq")
-_CHECKSUM = struct.Struct("<I")
-
-_PIXELS = TILE * TILE
-
-MAX_PACKED_TILE = 4 + 4 * _PIXELS + 1024
-"""No packed tile is larger: zlib adds a few bytes to what it can not compress."""
-
-
-class AnnotationError(ValueError):
-    """Labels or an edit that can not be right; the message is one sentence for the user."""
+Shape = tuple[int, int, int, int]
 
 
-class TileKey(NamedTuple):
-    """Where a tile lies: plane (t, z), then tile row and tile column within the plane."""
-
-    t: int
-    z: int
-    row: int
-    col: int
-
-    @property
-    def plane(self) -> PlaneIndex:
-        return PlaneIndex(self.t, self.z)
-
-
-@dataclass(frozen=True, eq=False)
-class TileChange:
-    """One tile before and after: read-only; None stands for all unlabelled."""
+class TileChange(NamedTuple):
+    """One tile before and after; None stands for all unlabelled."""
 
     key: TileKey
-    before: TileArray | None
-    after: TileArray | None
+    before: Tile | None
+    after: Tile | None
     rect: Rect | None = None
     """Where in the plane something changed, at most; None where nobody has kept count."""
 
-    def changed(self) -> Rect:
-        """Bounding box, in the plane, of what may have changed."""
-        if self.rect is not None:
-            return self.rect
-        box = bounding_box(_filled(self.before) != _filled(self.after))
-        return Rect(self.key.row * TILE + box.y, self.key.col * TILE + box.x, *box[2:])
-
     @property
     def extent(self) -> Rect:
-        """As `changed`, but without a look at the pixels: perhaps the whole tile."""
+        """A box, in the plane, around what may have changed: perhaps the whole tile."""
         if self.rect is not None:
             return self.rect
         return Rect(self.key.row * TILE, self.key.col * TILE, TILE, TILE)
 
     def gained(self) -> dict[int, int]:
         """Pixels that each label gains by the change, or loses."""
-        old, new = _filled(self.before), _filled(self.after)
-        different = old != new
-        return difference(tally(new[different]), tally(old[different]))
+        return difference(_counted(self.after), _counted(self.before))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +78,33 @@ class Edit:
     counted: Mapping[int, int] | None = field(default=None, repr=False)
     """What `gained` gives, from whoever has kept count while painting."""
 
+    shape: Shape | None = None
+    """The (T, Z, Y, X) of the annotation in which all of it is known to fit."""
+
+    @classmethod
+    def from_packed(
+        cls, kind: str, changes: Iterable[tuple[TileKey, bytes | None, bytes | None]], shape: Shape
+    ) -> Edit:
+        """Of tiles before and after as they lie in the project file; they stay packed.
+
+        AnnotationError where they do not fit into an annotation of this shape (T, Z, Y, X).
+        """
+        tiles = tuple(
+            TileChange(
+                key,
+                None if before is None else Tile(key, packed=before),
+                None if after is None else Tile(key, packed=after),
+            )
+            for key, before, after in changes
+        )
+        edit = cls(kind, tiles)
+        if any(tile is not None and not tile.tells for _, *both, _ in tiles for tile in both):
+            return edit  # counted when it is undone: these must be unpacked for that
+        for change in tiles:
+            for tile in (change.before, change.after):
+                check_place(shape, change.key, tile)
+        return replace(edit, counted=edit.gained(), shape=shape)
+
     @property
     def plane(self) -> PlaneIndex:
         """The plane of the first change: where undo takes the user."""
@@ -104,19 +113,24 @@ class Edit:
     @cached_property
     def planes(self) -> tuple[PlaneIndex, ...]:
         """All planes that the edit touches, in the order of its changes."""
-        return _planes_of(change.key for change in self.changes)
+        every = dict.fromkeys(change.key[:2] for change in self.changes)
+        return tuple(PlaneIndex(*plane) for plane in every)
 
     @property
     def rect(self) -> Rect:
-        """Bounding box of what may have changed in `plane`."""
+        """A box around what may have changed in `plane`."""
         box, plane = Rect(0, 0, 0, 0), self.plane
         for change in self.changes:
             if change.key[:2] == plane:
-                box = box.union(change.changed())
+                box = box.union(change.extent)
         return box
 
     def gained(self) -> Mapping[int, int]:
-        """Pixels that each label gains by the edit, or loses."""
+        """Pixels that each label gains by the edit, or loses. AnnotationError if it is damaged."""
+        return self._gained
+
+    @cached_property
+    def _gained(self) -> Mapping[int, int]:
         if self.counted is not None:
             return self.counted
         total: dict[int, int] = {}
@@ -127,54 +141,20 @@ class Edit:
 
     def inverse(self) -> Edit:
         """The edit that takes this one back."""
-        back = tuple(TileChange(c.key, c.after, c.before, c.rect) for c in reversed(self.changes))
-        counted = self.counted
-        if counted is not None:
-            counted = {one: -pixels for one, pixels in counted.items()}
-        return Edit(self.kind, back, counted)
-
-    def packed(self) -> PackedEdit:
-        """The same edit in little memory; worked out once."""
-        return self._packed
-
-    @cached_property
-    def _packed(self) -> PackedEdit:
-        return PackedEdit(
-            self.kind,
-            tuple((c.key, pack_tile(c.key, c.before), pack_tile(c.key, c.after))
-                  for c in self.changes),
-            self.gained(),
-        )  # fmt: skip
+        back = tuple(
+            TileChange(key, after, before, rect)
+            for key, before, after, rect in reversed(self.changes)
+        )
+        counted = {one: -pixels for one, pixels in self.gained().items()}
+        return Edit(self.kind, back, counted, self.shape)
 
     def ready(self) -> Edit:
         """The same edit, counted and packed: of a large one that is work for a thread."""
-        edit = replace(self, counted=self.gained())
-        edit.packed()
-        return edit
-
-
-@dataclass(frozen=True)
-class PackedEdit:
-    """An edit whose tiles are compressed, as they lie in the project file."""
-
-    kind: str
-    changes: tuple[tuple[TileKey, bytes | None, bytes | None], ...]
-    counted: Mapping[int, int] | None = field(default=None, repr=False, compare=False)
-    """As in `Edit`; None where it comes from a project file."""
-
-    @cached_property
-    def planes(self) -> tuple[PlaneIndex, ...]:
-        """As those of the edit itself."""
-        return _planes_of(key for key, _, _ in self.changes)
-
-    def unpacked(self) -> Edit:
-        """The edit itself. Raises AnnotationError where a tile is damaged."""
-        return Edit(
-            self.kind,
-            tuple(TileChange(key, unpack_tile(key, before), unpack_tile(key, after))
-                  for key, before, after in self.changes),
-            self.counted,
-        )  # fmt: skip
+        for change in self.changes:
+            for tile in (change.before, change.after):
+                if tile is not None:
+                    tile.packed()
+        return replace(self, counted=self.gained())
 
 
 class Step(NamedTuple):
@@ -192,13 +172,10 @@ class History:
     the annotation applies it.
     """
 
-    # So many of the newest edits stay unpacked: undoing them costs no decompression, and packing
-    # one edit per push keeps the cost of a push even.
+    # What so many of the newest edits have found stays unpacked: it is what undo shows next.
     _LOOSE = 16
 
-    def __init__(
-        self, edits: Iterable[Edit | PackedEdit] = (), position: int | None = None
-    ) -> None:
+    def __init__(self, edits: Iterable[Edit] = (), position: int | None = None) -> None:
         """Edits oldest first; the first `position` of them are applied (all, if not given)."""
         self._edits = list(edits)
         self._position = len(self._edits) if position is None else position
@@ -236,99 +213,46 @@ class History:
         self._edits.append(edit)
         self._position += 1
         old = len(self._edits) - 1 - self._LOOSE
-        if old >= 0 and isinstance(stale := self._edits[old], Edit):
-            self._edits[old] = stale.packed()
+        if old >= 0:
+            # Packing one edit per push keeps the cost of a push even.
+            for change in self._edits[old].changes:
+                if change.before is not None:
+                    change.before.put_away()
 
     def undo(self) -> Edit | None:
         """Step back: the edit to apply, None at the beginning. AnnotationError if it is damaged."""
         if not self.can_undo:
             return None
-        edit = _loose(self._edits[self._position - 1])
+        edit = self._edits[self._position - 1].inverse()
         self._position -= 1
-        return edit.inverse()
+        return edit
 
     def redo(self) -> Edit | None:
         """Step forward: the edit to apply, None at the end. AnnotationError if it is damaged."""
         if not self.can_redo:
             return None
-        edit = _loose(self._edits[self._position])
+        edit = self._edits[self._position]
+        edit.gained()
         self._position += 1
         return edit
 
 
-def pack_tile(key: TileKey, tile: TileArray | None) -> bytes | None:
-    """Compress a tile and seal it with a checksum over its place and its pixels.
-
-    The classes come first, then, where there are any, the bytes of the object numbers, the lowest
-    ones first. Level 1: label tiles are so simple that higher levels gain little.
-    """
-    if tile is None:
-        return None
-    planes = [classes_of(tile)]
-    objects = objects_of(tile)
-    if objects.any():
-        planes += [(objects >> shift).astype(np.uint8) for shift in (0, 8, 16)]
-    data = zlib.compress(b"".join(plane.tobytes() for plane in planes), 1)
-    return _CHECKSUM.pack(_seal(key, data)) + data
-
-
-def is_sealed(key: TileKey, packed: bytes | None) -> bool:
-    """Whether a packed tile is what was packed for this key; says nothing about a forger's."""
-    if packed is None:
-        return True
-    if not isinstance(packed, bytes) or len(packed) < _CHECKSUM.size:
-        return False
-    return bool(_CHECKSUM.unpack_from(packed)[0] == _seal(key, packed[_CHECKSUM.size :]))
+def check_place(shape: Shape, key: TileKey, tile: Tile | None) -> None:
+    """AnnotationError where a tile, or what is labelled in it, lies outside of (T, Z, Y, X)."""
+    if not (0 <= key.t < shape[0] and 0 <= key.z < shape[1]):
+        raise AnnotationError(
+            f"There is no plane t {key.t}, z {key.z} in an image of {shape[0]} x {shape[1]} planes."
+        )
+    height, width = shape[2] - key.row * TILE, shape[3] - key.col * TILE
+    if key.row < 0 or key.col < 0 or height <= 0 or width <= 0:
+        raise AnnotationError(f"Label tile {key.row}, {key.col} lies outside the image.")
+    if tile is not None and min(height, width) < TILE:
+        box = tile.contents().box
+        if box.bottom > height or box.right > width:
+            raise AnnotationError(f"Label tile {key.row}, {key.col} reaches outside the image.")
 
 
-def unpack_tile(key: TileKey, packed: bytes | None) -> TileArray | None:
-    """Take a tile back out; never takes more memory than a tile, whatever the bytes say.
-
-    Raises AnnotationError unless the bytes are exactly one tile that was packed for this key.
-    """
-    if packed is None:
-        return None
-    damaged = f"The labels of t {key.t}, z {key.z}, tile {key.row}, {key.col} are damaged."
-    if not is_sealed(key, packed):
-        raise AnnotationError(damaged)
-    inflater = zlib.decompressobj()
-    try:
-        pixels = inflater.decompress(packed[_CHECKSUM.size :], 4 * _PIXELS + 1)
-    except zlib.error as error:
-        raise AnnotationError(damaged) from error
-    if len(pixels) not in (_PIXELS, 4 * _PIXELS) or not inflater.eof or inflater.unused_data:
-        raise AnnotationError(damaged)
-    planes = np.frombuffer(pixels, np.uint8).reshape(-1, TILE, TILE)
-    tile = planes[0].astype(np.uint32) << np.uint32(24)
-    for plane, shift in zip(planes[1:], (0, 8, 16), strict=False):
-        tile |= plane.astype(np.uint32) << shift
-    if len(planes) > 1 and tile[planes[0] == 0].any():  # a number, but no class
-        raise AnnotationError(damaged)
-    tile.flags.writeable = False
-    return tile
-
-
-def _seal(key: TileKey, data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(_KEY.pack(*key)))
-
-
-def _planes_of(keys: Iterable[TileKey]) -> tuple[PlaneIndex, ...]:
-    return tuple(PlaneIndex(*plane) for plane in dict.fromkeys(key[:2] for key in keys))
-
-
-def _loose(edit: Edit | PackedEdit) -> Edit:
-    return edit.unpacked() if isinstance(edit, PackedEdit) else edit
-
-
-def _filled(tile: TileArray | None) -> TileArray:
-    return _EMPTY if tile is None else tile
-
-
-def bounding_box(mask: npt.NDArray[np.bool_]) -> Rect:
-    """The smallest rectangle around the marked pixels of a mask (Y, X); empty if there are none."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not rows.size:
-        return Rect(0, 0, 0, 0)
-    cols = np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(cols[0])
-    return Rect(top, left, int(rows[-1]) + 1 - top, int(cols[-1]) + 1 - left)
+def _counted(tile: Tile | None) -> dict[int, int]:
+    """The pixels of each label of a tile, those without one included."""
+    counts = {} if tile is None else tile.contents().counts
+    return {0: TILE * TILE - sum(counts.values()), **counts}

@@ -40,12 +40,17 @@ class Extent:
 
     path: Path
     """The image."""
+    name: str
+    """Its file's name, as it is written into files."""
     files: tuple[Path, ...]
     """Every file of the image: none of them may be overwritten."""
     shape: tuple[int, int, int, int, int]
     """(T, Z, C, Y, X), C being the image's."""
     axes: str
     pixel_size: tuple[float, float, float] | None
+    """(z, y, x) in µm; z is 1.0 where the file states none, see `z_stated`."""
+    z_stated: bool
+    """Whether the file states how far its slices are apart."""
     time_interval: float | None
     origin: PlaneIndex
     """The first plane, in the image."""
@@ -58,7 +63,9 @@ class Extent:
             shape = (1, 1, *shape[2:])
             axes, interval = axes.replace("T", "").replace("Z", ""), None
         origin = plane or PlaneIndex(0, 0)
-        return cls(stack.path, stack.files, shape, axes, stack.pixel_size, interval, origin)
+        size, z_stated = stack.pixel_size, stack.z_stated
+        name = legible(stack.path.name)
+        return cls(stack.path, name, stack.files, shape, axes, size, z_stated, interval, origin)
 
     def planes(self) -> Iterator[PlaneIndex]:
         """All planes of the file, time outside, slices inside, from (0, 0)."""
@@ -118,6 +125,7 @@ def write_mask(
     written to. Raises ExportError with one sentence; what `planes` raises passes through.
     """
     path = Path(path)
+    like = Extent.of(like) if isinstance(like, Stack) else like
     dtype = np.dtype(dtype)
     names = tuple(channel_names) or tuple(f"Channel {i + 1}" for i in range(channels))
     if dtype.name not in _OME_TYPES or (channels and len(names) != channels):
@@ -153,6 +161,14 @@ def differs(name: str) -> ExportError:
     return ExportError(
         f"{name} was not written: it did not read back identical, so check the disk."
     )
+
+
+def legible(text: str) -> str:
+    """`text` with � for what is half a character only, which no file can hold.
+
+    Names of files that are not in UTF-8 come like this, and so may what a stranger's file says.
+    """
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
 
 
 def make_folder(folder: Path) -> None:
@@ -212,7 +228,7 @@ def _write_planes(
     part: Path,
     name: str,
     planes: Iterable[Array],
-    like: Stack | Extent,
+    like: Extent,
     dtype: np.dtype[Any],
     channels: int,
     header: bytes,
@@ -255,7 +271,7 @@ def _write_planes(
 def _verify(
     part: Path,
     name: str,
-    like: Stack | Extent,
+    like: Extent,
     dtype: np.dtype[Any],
     channels: int,
     checksums: Sequence[bytes],
@@ -288,7 +304,7 @@ def _verify(
         raise wrong from error
 
 
-def _axes(like: Stack | Extent) -> str:
+def _axes(like: Extent) -> str:
     """The axes of a mask without channels."""
     return like.axes.replace("C", "")
 
@@ -319,7 +335,7 @@ def forget_cached(path: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _resolution_options(like: Stack | Extent) -> dict[str, Any]:
+def _resolution_options(like: Extent) -> dict[str, Any]:
     """TIFF's own resolution tags, in pixels per centimetre, for readers that ignore OME."""
     if like.pixel_size is None:
         return {}
@@ -329,7 +345,7 @@ def _resolution_options(like: Stack | Extent) -> dict[str, Any]:
 
 def _ome_xml(
     name: str,
-    like: Stack | Extent,
+    like: Extent,
     dtype: np.dtype[Any],
     channels: int,
     channel_names: Sequence[str],
@@ -350,7 +366,7 @@ def _ome_xml(
     }
     if like.pixel_size is not None:
         for axis, size in zip("ZYX", like.pixel_size, strict=True):
-            if axis != "Z" or size != 1.0:  # 1.0 also stands for "not stated"
+            if axis != "Z" or like.z_stated:
                 attributes[f"PhysicalSize{axis}"] = repr(float(size))
                 attributes[f"PhysicalSize{axis}Unit"] = "µm"
     if like.time_interval is not None:
@@ -362,7 +378,7 @@ def _ome_xml(
         ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
         ' xsi:schemaLocation="http://www.openmicroscopy.org/Schemas/OME/2016-06'
         ' http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd" Creator="Limn">',
-        f'<Image ID="Image:0" Name={quoteattr(name)}>',
+        f'<Image ID="Image:0" Name={quoteattr(_legal(name))}>',
         f"<Pixels {_attributes(attributes)}>",
     ]
     for i in range(max(1, channels)):
@@ -401,7 +417,8 @@ def _text(value: str) -> str:
 
 def _legal(text: str) -> str:
     """Without the control characters that XML forbids and TIFF strings end at."""
-    return "".join(c if c >= " " and c not in "\ufffe\uffff" else " " for c in text)
+    kept = (c if c >= " " and c not in "\ufffe\uffff" else " " for c in legible(text))
+    return "".join(kept)
 
 
 def _check_label_shape(name: str, labels: Stack, like: Stack) -> None:

@@ -20,6 +20,7 @@ from unet_core.export import (
     Extent,
     Progress,
     check_target,
+    legible,
     make_folder,
 )
 from unet_core.stack import PlaneIndex, Stack
@@ -116,6 +117,9 @@ def write_presets(
         raise ExportError("There is nothing to export: neither an annotation nor a prediction.")
     presets = {name: preset(name) for name in targets}
     extent = Extent.of(stack, plane)
+    names = [stack.path.name, *(info.name for info in classes or (model.classes if model else ()))]
+    if any(legible(name) != name for name in names):
+        say("A name has characters that no file can hold; � is written in their place.")
     for name, path in targets.items():  # before any work
         if presets[name].needs == "probability" and model is None:
             raise ExportError(f"{path.name} was not written: nothing has been predicted.")

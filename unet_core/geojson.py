@@ -44,7 +44,7 @@ def write_geojson(path: Path, masks: Masks, overwrite: bool = True) -> Iterator[
         place = extent.in_image(masks.planes[i])
         for found in masks.objects_in(i):
             info = masks.class_info(found.value)
-            name = f"{extent.path.name}/{place.t}/{place.z}/{found.number}"
+            name = f"{extent.name}/{place.t}/{place.z}/{found.number}"
             yield {
                 "type": "Feature",
                 "id": str(uuid.uuid5(_NAMES, name)),

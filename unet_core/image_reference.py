@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from unet_core.folders import is_image, size_of
+from unet_core.reading import Reading
 from unet_core.stack import Stack, StackError, fingerprint_of
 
 # How far, how much and how long is looked for an image that has moved.
@@ -38,17 +40,19 @@ class ImageReference:
 
     path: Path
     size: int
-    """Bytes of the file."""
+    """Bytes of the file; 0 of a folder."""
     fingerprint: str
     shape: tuple[int, int, int, int, int]
     """(T, Z, C, Y, X)"""
+    reading: Reading = Reading()
+    """How the file was read: which of its images, and its axes."""
 
     @classmethod
     def of(cls, stack: Stack) -> ImageReference:
         """Describe an open stack."""
         t, z, c, y, x = stack.shape
         path = Path(stack.path).absolute()
-        return cls(path, path.stat().st_size, stack.fingerprint(), (t, z, c, y, x))
+        return cls(path, size_of(path), stack.fingerprint(), (t, z, c, y, x), stack.reading)
 
     def stored(self, folder: Path) -> dict[str, Any]:
         """As JSON for a project in `folder`: the path is relative to it."""
@@ -57,11 +61,13 @@ class ImageReference:
             relative = Path(os.path.relpath(path, folder))
         except ValueError:  # Windows: on another drive there is no relative path
             relative = path
+        reading = self.reading.stored()
         return {
             "path": relative.as_posix(),
             "size": self.size,
             "fingerprint": self.fingerprint,
             "shape": list(self.shape),
+            **({"reading": reading} if reading else {}),
         }
 
     @classmethod
@@ -69,7 +75,8 @@ class ImageReference:
         """The inverse of `stored`; ValueError, TypeError or KeyError where it makes no sense."""
         t, z, c, y, x = (int(n) for n in stored["shape"])
         path = Path(os.path.normpath(folder / PurePosixPath(stored["path"])))
-        return cls(path, int(stored["size"]), str(stored["fingerprint"]), (t, z, c, y, x))
+        reading = Reading.restored(stored.get("reading"))
+        return cls(path, int(stored["size"]), str(stored["fingerprint"]), (t, z, c, y, x), reading)
 
 
 def find_image(
@@ -84,12 +91,12 @@ def find_image(
     Raises nothing.
     """
     named = reference.path
-    there = may_be_touched(named, project_folder) and _is_file(named)
+    there = may_be_touched(named, project_folder) and _is_image(named)
     if there and _is_it(named, reference):
         return named
     until = time.monotonic() + _SECONDS
     roots = [*nearby, project_folder, project_folder.parent]
-    candidates = list(_of_size(reference.size, roots, until))
+    candidates = list(_of_size(reference.size, named.name, roots, until))
     candidates.sort(key=lambda path: path.name != named.name)
     for path in candidates:
         if _is_it(path, reference):
@@ -144,15 +151,17 @@ def _is_it(path: Path, reference: ImageReference) -> bool:
         return False
 
 
-def _is_file(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
+    """Whether there is a file, or a folder that is an image."""
     try:
-        return path.is_file()
+        return path.is_file() or (path.is_dir() and is_image(path))
     except OSError:  # a folder that may not be looked into
         return False
 
 
-def _of_size(size: int, roots: Sequence[Path], until: float) -> Iterator[Path]:
-    """Files of `size` bytes in the folders and below, the nearest first. Follows no links."""
+def _of_size(size: int, name: str, roots: Sequence[Path], until: float) -> Iterator[Path]:
+    """Files of `size` bytes, and folders of that name where the image is a folder, in the folders
+    and below, the nearest first. Follows no links."""
     left = _ENTRIES
     seen: set[str] = set()
     folders = deque((str(root), 0) for root in roots)
@@ -168,6 +177,8 @@ def _of_size(size: int, roots: Sequence[Path], until: float) -> Iterator[Path]:
                     return
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
+                        if not size and entry.name == name:
+                            yield Path(entry.path)
                         if depth < _DEPTH:
                             folders.append((entry.path, depth + 1))
                     elif entry.is_file() and entry.stat().st_size == size:

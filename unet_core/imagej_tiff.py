@@ -78,7 +78,7 @@ def _write(
     options: dict[str, Any] = {}
     if extent.pixel_size is not None:
         z, y, x = extent.pixel_size
-        metadata |= {"unit": "um", "spacing": z}
+        metadata |= {"unit": "um", "spacing": z} if extent.z_stated else {"unit": "um"}
         options["resolution"] = (1 / x, 1 / y)
     if extent.time_interval is not None:
         metadata["finterval"] = extent.time_interval

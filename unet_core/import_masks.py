@@ -32,6 +32,21 @@ _STEP = 200
 """So many shapes are read between two looks at whether to go on."""
 
 
+SAMPLE = 512
+"""Most pixels of a sample's longer side."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A small look at what comes in on one plane."""
+
+    plane: PlaneIndex
+    labels: Labels
+    """Every few pixels (Y, X): the labels that come in, 0 where nothing changes."""
+    objects: int
+    """How many objects come in on this plane, or classes."""
+
+
 @dataclass(frozen=True)
 class Imported:
     """What a file brings."""
@@ -41,6 +56,12 @@ class Imported:
     objects: int
     skipped: int
     """Shapes without an area (points, lines), or on planes or places that the image has not."""
+    planes: int = 0
+    """On how many planes something changes."""
+    covered: int = 0
+    """Pixels that the masks have where something else is painted already."""
+    sample: Sample | None = None
+    """Of the plane that was asked for, or of the one on which most comes in."""
 
 
 @dataclass
@@ -86,12 +107,14 @@ def importing(
     value
         The class of all objects, 2 or more.
     values
-        Class names and their values, for files that name classes; others get `value`.
+        Class names and their values, for files that name classes. What is called background there
+        becomes that, if it is not among them; all else gets `value`.
     labels_are
         "classes" for label images whose values are classes: 0 unlabelled, 1 background, 2…, as
         Limn's own and what ilastik calls a simple segmentation.
     plane
-        Where shapes go that say no plane, of which ImageJ shows the same on all.
+        Where shapes go that say no plane, of which ImageJ shows the same on all; the sample is of
+        this one if it can be.
     background
         Also label all that is nothing in the file as background, on the planes where it has
         objects.
@@ -103,35 +126,73 @@ def importing(
     one sentence, where they are damaged, absurd or do not fit.
 
     """
-    for one in (value, *(values or {}).values()):
-        if not BACKGROUND < one <= MAX_CLASSES:
-            raise ValueError(f"{one} is no class that objects may have")
+    if not BACKGROUND < value <= MAX_CLASSES:
+        raise ValueError(f"{value} is no class that objects may have")
+    if not all(BACKGROUND <= one <= MAX_CLASSES for one in (values or {}).values()):
+        raise ValueError("there are values that are no classes")
     numbers = _Numbers(annotation.next_object())
     counts = {"skipped": 0}
     found: Iterator[Progress | tuple[PlaneIndex, Labels]]
-    kind = _kind(path)
+    kind = "labels" if path.is_dir() else kind_of(path)
     if kind == "labels":
         found = _from_labels(path, like, numbers, value, labels_are)
     else:
         shapes = read_geojson(path) if kind == "geojson" else read_rois(path, like)
-        found = _from_shapes(shapes, like, numbers, value, values or {}, plane, counts)
+        named = {"background": BACKGROUND}
+        named |= {name.casefold(): one for name, one in (values or {}).items()}
+        found = _from_shapes(shapes, like, numbers, value, named, plane, counts)
     changes: list[TileChange] = []
+    sample: Sample | None = None
+    planes = covered = 0
     try:
         for step in found:
             if isinstance(step, Progress):
                 yield step
                 continue
-            part = _laid(*step, annotation, background, keep)
+            before = annotation.read_labels(step[0])
+            covered += int(((before > 0) & (step[1] > 0) & (before != step[1])).sum())
+            part = _laid(*step, before, background, keep)
             if part is not None and (edit := annotation.planned("import", [part])):
                 changes += edit.changes
+                planes += 1
+                seen = _sample(part, before)
+                if sample is None or _better(seen, sample, plane):
+                    sample = seen
     except OSError as error:
         raise ExportError(f"{path.name} cannot be read: {os_reason(error)}.") from error
-    ready = Edit("import", tuple(changes)).ready() if changes else None
-    return Imported(ready, numbers.count, counts["skipped"])
+    ready = Edit("import", tuple(changes), shape=annotation.shape).ready() if changes else None
+    return Imported(ready, numbers.count, counts["skipped"], planes, covered, sample)
 
 
-def _kind(path: Path) -> str:
-    """What a file holds, by its first bytes: "rois", "geojson" or "labels"."""
+def made_by(path: Path) -> tuple[str, Literal["objects", "classes"]]:
+    """What a file seems to be, in words, and what its values stand for; by its name and beginning.
+
+    Raises ExportError where it cannot be read.
+    """
+    kind = "labels" if path.is_dir() else kind_of(path)
+    if kind == "rois":
+        return "ImageJ's ROIs", "objects"
+    if kind == "geojson":
+        return "GeoJSON, as of QuPath", "objects"
+    name = path.stem.casefold().replace("-", " ").replace("_", " ")
+    if name.endswith("simple segmentation"):
+        return "a segmentation of ilastik", "classes"
+    if name.endswith(("classes", "annotation", "ilastik labels")):
+        return "an image of classes, as Limn writes it", "classes"
+    if name.endswith(("cp masks", "seg")):
+        return "masks of Cellpose", "objects"
+    if name.endswith(("object identities", "object predictions")):
+        return "objects of ilastik", "objects"
+    if path.absolute().parent.name.casefold() in ("masks", "labels"):
+        return "a label image, as StarDist has them", "objects"
+    return "a label image", "objects"
+
+
+def kind_of(path: Path) -> str:
+    """What a file holds, by its first bytes: "rois", "geojson" or "labels".
+
+    Raises ExportError where it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -170,7 +231,14 @@ def _from_shapes(
     default: PlaneIndex,
     counts: dict[str, int],
 ) -> Iterator[Progress | tuple[PlaneIndex, Labels]]:
-    """Later shapes lie on top of earlier ones."""
+    """Later shapes lie on top of earlier ones, and all on background.
+
+    `values`: of class names in lower case.
+    """
+
+    def value_of(shape: Shape) -> int:
+        return values.get(shape.class_name.casefold(), value)
+
     times, slices, _, height, width = like.shape
     by_plane: dict[PlaneIndex, list[Shape]] = {}
     total = 0
@@ -186,11 +254,12 @@ def _from_shapes(
     done = 0
     for place in sorted(by_plane):
         labels = np.zeros((height, width), np.uint32)
-        for shape in by_plane.pop(place):
+        for shape in sorted(by_plane.pop(place), key=lambda one: value_of(one) != BACKGROUND):
             box, mask = shape.mask(Rect(0, 0, height, width))
             if mask.any():
-                own = values.get(shape.class_name, value)
-                labels[box.slices][mask] = label(own, numbers.of(shape.key))
+                own = value_of(shape)
+                number = 0 if own == BACKGROUND else numbers.of(shape.key)
+                labels[box.slices][mask] = label(own, number)
             else:
                 counts["skipped"] += 1
             done += 1
@@ -200,11 +269,25 @@ def _from_shapes(
     yield Progress(total, total, "Reading shapes")
 
 
+def _sample(part: Part, before: Labels) -> Sample:
+    plane, box, after = part
+    changed = np.zeros_like(before)
+    changed[box.slices] = np.where(after != before[box.slices], after, 0)
+    step = -(-max(before.shape) // SAMPLE)
+    count = len(compact(changed & np.uint32(MAX_OBJECT))[0]) or len(compact(changed >> 24)[0])
+    return Sample(plane, changed[::step, ::step].copy(), count)
+
+
+def _better(one: Sample, other: Sample, wanted: PlaneIndex) -> bool:
+    if wanted in (one.plane, other.plane):
+        return one.plane == wanted
+    return one.objects > other.objects
+
+
 def _laid(
-    plane: PlaneIndex, found: Labels, annotation: Annotation, background: bool, keep: bool
+    plane: PlaneIndex, found: Labels, before: Labels, background: bool, keep: bool
 ) -> Part | None:
     """The smallest rectangle of the plane that changes, and its new labels; None for nothing."""
-    before = annotation.read_labels(plane)
     there: NDArray[np.bool_] = found > 0
     after = np.where(there & (before == 0) if keep else there, found, before)
     if background and there.any():
@@ -213,4 +296,4 @@ def _laid(
     return None if box.empty else (plane, box, after[box.slices])
 
 
-__all__ = ["Imported", "ShapeError", "importing"]
+__all__ = ["Imported", "Sample", "ShapeError", "importing", "kind_of", "made_by"]

@@ -6,6 +6,7 @@ what was predicted with the same weights is kept, so that going back to a plane 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ from unet_core.stack import LazyPlane, PlaneIndex, Stack
 from unet_core.tiling import Rect, Tile
 
 CACHE_BYTES = 256 * 2**20
+
+LIVE_PIXELS = 2**26
+"""So many pixels of a view are predicted at most, those around its centre: 8192 x 8192."""
+
+TOO_FAR = "Only the middle of the view is predicted; zoom in to see the prediction everywhere."
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class LivePrediction:
         self._plane: tuple[PlaneIndex, NDArray[np.generic] | LazyPlane] | None = None
         self._cache: OrderedDict[tuple[PlaneIndex, Rect], PredictedTile] = OrderedDict()
         self._cached_bytes = 0
+        self._told: PlaneIndex | None = None  # the plane of which the user knows that it is large
         self.generation = 0
 
     @property
@@ -104,7 +111,12 @@ class LivePrediction:
         self._todo = []
         if self._predictor is not None and self._view is not None:
             height, width = self._stack.shape[3:]
-            self._todo = self._predictor.tiles(height, width, core=LIVE_CORE, view=self._rect)
+            seen = self._rect.intersect(Rect(0, 0, height, width))
+            part = _middle(seen, LIVE_PIXELS)
+            self._todo = self._predictor.tiles(height, width, core=LIVE_CORE, view=part)
+            if part != seen and self._told != self._view:
+                self._told = self._view
+                self._say(TOO_FAR)
 
     def _read(self, plane: PlaneIndex) -> NDArray[np.generic] | LazyPlane:
         if self._plane is None or self._plane[0] != plane:
@@ -120,3 +132,14 @@ class LivePrediction:
         while self._cached_bytes > CACHE_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= oldest.nbytes
+
+
+def _middle(rect: Rect, most: int) -> Rect:
+    """The part around the centre of a rectangle that has no more than so many pixels."""
+    if rect.height * rect.width <= most:
+        return rect
+    side = math.isqrt(most)
+    height = min(rect.height, max(side, most // rect.width))
+    width = min(rect.width, most // height)
+    y, x = rect.y + (rect.height - height) // 2, rect.x + (rect.width - width) // 2
+    return Rect(y, x, height, width)

@@ -22,7 +22,7 @@ from scipy.ndimage import find_objects
 
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
 from unet_core.atomic import os_reason
-from unet_core.export import ExportError, Extent, Progress
+from unet_core.export import ExportError, Extent, Progress, legible
 from unet_core.labels import Labels, classes_of, objects_of
 from unet_core.objects import ObjectNumbers, split_objects
 from unet_core.stack import PlaneIndex, Stack
@@ -73,8 +73,8 @@ class Masks:
     """How many objects there are."""
     highest: int = 0
     """The largest object number."""
-    painted_to: int = 0
-    """Objects up to this number were painted, those beyond predicted."""
+    painted: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, bool))
+    """Which numbers, from 0 to the highest, are of objects painted by hand, not predicted."""
     planes: tuple[PlaneIndex, ...] = field(init=False)
     """The planes of the file, in order; `extent.in_image` gives those of the image."""
 
@@ -97,7 +97,7 @@ class Masks:
         labels, classes = self.object_map(index), self.class_map(index)
         for number, box, mask in boxes(labels):
             value = int(np.bincount(classes[box.slices][mask]).argmax())
-            yield PlaneObject(number, value, number <= self.painted_to, box, mask)
+            yield PlaneObject(number, value, bool(self.painted[number]), box, mask)
 
 
 def boxes(labels: NDArray[Any]) -> Iterator[tuple[int, Rect, NDArray[np.bool_]]]:
@@ -184,6 +184,7 @@ def finding(
     min_size      found objects of fewer pixels are left out (voxels where they span planes);
                   those that were painted with a number never, nor is anything without a prediction
     """
+    classes, predicted_classes = _legible(classes), _legible(predicted_classes)
     images = [extent.in_image(plane) for plane in extent.planes()]
     shape = (len(images), *extent.shape[3:])
     # A ball of N voxels has about N^⅔ pixels in a plane: what is cut off there must not be less.
@@ -220,7 +221,7 @@ def finding(
         **(notes or {}),
         "classes": ", ".join(f"{i + 1} = {c.name}" for i, c in enumerate(classes)),
         "source": source,
-        "image": extent.path.name,
+        "image": extent.name,
     }
     if len(images) < stack.shape[0] * stack.shape[1]:
         notes["plane"] = f"t {images[0].t}, z {images[0].z}"  # counted from 0
@@ -234,9 +235,13 @@ def finding(
     return (yield from _numbered(masks, pieces, under, interior, painted, smallest, min_size))
 
 
+def _legible(classes: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
+    return tuple(replace(info, name=legible(info.name)) for info in classes)
+
+
 def _numbered(
     masks: Masks,
-    pieces: NDArray[np.int32],
+    pieces: Spool,
     under: PlaneOf[NDArray[np.uint8]],
     interior: PlaneOf[NDArray[np.uint8]] | None,
     painted: PlaneOf[Labels] | None,
@@ -249,41 +254,86 @@ def _numbered(
     """
     numbers = ObjectNumbers(cut=interior is not None)
     own: set[int] = set()
+    by_hand: list[NDArray[np.int64]] = []  # of each object of a plane: painted pixels less others
     for i, plane in enumerate(masks.planes):
         classes = under(i)
-        pieces[i] = split_objects(classes, None if interior is None else interior(i), smallest)
-        numbers.add(plane, pieces[i], classes)
+        found = split_objects(classes, None if interior is None else interior(i), smallest)
+        numbers.add(plane, found, classes)
+        pieces[i] = found
         if painted is not None:
-            own.update(compact(objects_of(painted(i)))[0].tolist())
+            labels = painted(i)
+            own.update(compact(objects_of(labels))[0].tolist())
+            balance = np.bincount(found[classes_of(labels) > 0], minlength=int(found.max()) + 1)
+            by_hand.append(2 * balance - np.bincount(found.ravel()))
         yield Progress(i + 1, len(masks.planes), "Finding objects")
-    found = numbers.finish(min_size)
+    count = numbers.finish(min_size)
     after = max(own, default=0)
+    hand = np.zeros(after + count + 1, bool)
+    hand[sorted(own)] = True
+    if painted is not None:
+        hand[after + 1 :] = _by_hand(numbers, by_hand, count)
 
     def object_map(i: int) -> NDArray[Any]:
         final = numbers.number_of(i, pieces[i]).astype(np.uint32)
         if painted is None:
             return final
         final[final > 0] += np.uint32(after)
-        by_hand = objects_of(painted(i))
-        return np.where(by_hand > 0, by_hand, final)
+        drawn = objects_of(painted(i))
+        return np.where(drawn > 0, drawn, final)
 
     return replace(
         masks,
-        notes={**masks.notes, "objects": str(len(own) + found)},
+        notes={**masks.notes, "objects": str(len(own) + count)},
         object_map=object_map,
-        objects=len(own) + found,
-        highest=after + found,
-        painted_to=after + found if masks.probabilities is None else after,
+        objects=len(own) + count,
+        highest=after + count,
+        painted=hand,
     )
+
+
+def _by_hand(
+    numbers: ObjectNumbers, balances: list[NDArray[np.int64]], count: int
+) -> NDArray[np.bool_]:
+    """Which of `count` found objects are painted rather than predicted: at least half of them.
+
+    `balances`: of each plane's own objects, the painted pixels less all others.
+    """
+    total = np.zeros(count + 1, np.int64)
+    for i, balance in enumerate(balances):
+        known = np.arange(len(balance), dtype=np.int32)
+        np.add.at(total, numbers.number_of(i, known), balance)
+    painted: NDArray[np.bool_] = total[1:] >= 0
+    return painted
 
 
 def _none(index: int) -> NDArray[Any]:
     raise ValueError("no objects were asked for")
 
 
+class Spool:
+    """An array on disk, used plane by plane: `spool[i]` is plane i, and what is set there is kept.
+
+    Only the planes that somebody holds are mapped into memory: of a map of the whole file every
+    page that was ever touched would count as ours.
+    """
+
+    def __init__(self, file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._file, self._shape, self._dtype = file, shape, dtype
+
+    def __getitem__(self, index: int) -> np.memmap[Any, Any]:
+        size = int(np.prod(self._shape, dtype=np.int64)) * self._dtype.itemsize
+        return np.memmap(self._file, self._dtype, "r+", index * size, self._shape)
+
+    def __setitem__(self, index: int, values: NDArray[Any]) -> None:
+        self[index][...] = values
+
+
 @contextmanager
-def spool(folder: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[np.memmap]:
-    """An array on disk that is gone when the block ends, or the process."""
+def spool(folder: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[Spool]:
+    """Room for `shape[0]` planes on disk, 0 everywhere; gone when the block ends, or the process.
+
+    Raises ExportError where nothing can be written to `folder`.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -291,7 +341,7 @@ def spool(folder: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iter
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)
-            yield np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+            yield Spool(file, shape[1:], np.dtype(dtype))
     except OSError as error:
         raise ExportError(
             f"Nothing can be written to {folder}: {os_reason(error)}; choose another folder."

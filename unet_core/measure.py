@@ -129,16 +129,19 @@ def _geometry(
     """Sizes and places: `centroid` (axes, n), `box` (2 axes, n), first corners, then ends."""
     volume = len(centroid) == 3
     axes = "zyx" if volume else "yx"
-    pixel = stack.pixel_size[-len(axes) :] if stack.pixel_size else None
+    sizes = dict(zip("zyx", stack.pixel_size, strict=True)) if stack.pixel_size else {}
+    if not stack.z_stated:
+        sizes.pop("z", None)
+    known = [sizes[axis] for axis in axes if axis in sizes]
     columns: Columns = {
         "volume_px" if volume else "area_px": np.asarray(size).astype(np.int64).tolist()
     }
-    if pixel:
-        columns["volume_um3" if volume else "area_um2"] = (size * np.prod(pixel)).tolist()
+    if len(known) == len(axes):
+        columns["volume_um3" if volume else "area_um2"] = (size * np.prod(known)).tolist()
     for i, axis in enumerate(axes):
         columns[f"centroid_{axis}_px"] = centroid[i].tolist()
-        if pixel:
-            columns[f"centroid_{axis}_um"] = (centroid[i] * pixel[i]).tolist()
+        if axis in sizes:
+            columns[f"centroid_{axis}_um"] = (centroid[i] * sizes[axis]).tolist()
     for i, edge in enumerate([f"{axis}_{end}_px" for end in ("min", "end") for axis in axes]):
         columns[f"bbox_{edge}"] = box[i].tolist()
     n = len(axes)

@@ -92,7 +92,7 @@ def write_ome_zarr(
         names = [place.partition("/")[2] for place in images if place]
         _describe(labels, {"labels": names}, version)
         for place, (own_axes, _) in images.items():
-            name = place.partition("/")[2] or extent.path.stem
+            name = place.partition("/")[2] or Path(extent.name).stem
             said = _multiscales(name, own_axes, extent, len(sizes), version)
             if place == "labels/objects":
                 said |= _image_label(sorted(facts.values(), key=_number), None, version)
@@ -201,8 +201,12 @@ def _scale(axes: str, extent: Extent, level: int) -> list[float]:
 
 def _multiscales(name: str, axes: str, extent: Extent, levels: int, version: str) -> dict[str, Any]:
     kinds = {"T": "time", "C": "channel"}
-    units = {"T": "second" if extent.time_interval else None, "C": None}
     length = "micrometer" if extent.pixel_size else None
+    units = {
+        "T": "second" if extent.time_interval else None,
+        "C": None,
+        "Z": length if extent.z_stated else None,
+    }
     described = []
     for axis in axes:
         entry = {"name": axis.lower(), "type": kinds.get(axis, "space")}

@@ -6,7 +6,7 @@ Random choices come from a generator that the caller seeds, so a training run ca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -88,6 +88,16 @@ class TrainingSet:
         self.regions = regions
         self._strokes = strokes
         self._new: set[int] = set()
+
+    @classmethod
+    def joined(cls, parts: Sequence[TrainingSet]) -> TrainingSet:
+        """All regions and strokes of several sets, one set after the other."""
+        strokes: list[Stroke] = []
+        regions: list[Region] = []
+        for part in parts:
+            strokes += [replace(s, region=s.region + len(regions)) for s in part.strokes]
+            regions += part.regions
+        return cls(regions, strokes)
 
     @property
     def strokes(self) -> list[Stroke]:

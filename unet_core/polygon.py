@@ -11,6 +11,14 @@ from unet_core.tiling import Rect
 _FARTHEST = 1e9
 
 
+def polygon_box(vertices: ArrayLike, plane: Rect) -> Rect:
+    """The bounding box of points (n, 2), n >= 1, of (y, x), as far as it lies in the plane."""
+    points = np.asarray(vertices, np.float64)
+    y, x = np.floor(points.min(axis=0)).astype(int).tolist()
+    bottom, right = np.ceil(points.max(axis=0)).astype(int).tolist()
+    return Rect(y, x, bottom - y, right - x).intersect(plane)
+
+
 def polygon_mask(vertices: ArrayLike, plane: Rect) -> tuple[Rect, NDArray[np.bool_]]:
     """The pixels of `plane` whose centre lies inside a polygon: where, and bool (height, width).
 
@@ -28,9 +36,7 @@ def polygon_mask(vertices: ArrayLike, plane: Rect) -> tuple[Rect, NDArray[np.boo
         raise ValueError("the vertices of a polygon are points (y, x) within reach of the plane")
     if len(points) == 0:
         return Rect(0, 0, 0, 0), np.zeros((0, 0), bool)
-    y, x = np.floor(points.min(axis=0)).astype(int).tolist()
-    bottom, right = np.ceil(points.max(axis=0)).astype(int).tolist()
-    box = Rect(y, x, bottom - y, right - x).intersect(plane)
+    box = polygon_box(points, plane)
     if box.empty:
         return box, np.zeros((box.height, box.width), bool)
 

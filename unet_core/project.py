@@ -1,4 +1,4 @@
-"""The project file: one SQLite database with the labels, their history, classes and models.
+"""The project file: one SQLite database with images' labels, their history, classes and models.
 
 How it keeps its promises:
 
@@ -34,45 +34,54 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from unet_core.annotation import DEFAULT_CLASSES, MAX_CLASSES, Annotation, ClassInfo
 from unet_core.atomic import os_reason, replacing
 from unet_core.edits import (
     MAX_PACKED_TILE,
+    AnnotationError,
     Edit,
     History,
-    PackedEdit,
-    TileArray,
     TileKey,
     is_sealed,
-    pack_tile,
-    unpack_tile,
 )
 from unet_core.image_reference import ImageReference, check_image, find_image
 from unet_core.places import is_recovery
 from unet_core.project_copy import is_same, steady_copy, written_here
 from unet_core.project_file import (
     APPLICATION_ID,
+    FIRST_IMAGE,
     MAX_BLOB,
+    MAX_RECORD,
     MAX_TEXT,
     SCHEMA,
     SUFFIX,
     VERSION,
+    ProjectDamagedError,
+    ProjectDriveError,
     ProjectError,
+    ProjectGoneError,
     ProjectLockedError,
+    ProjectReadOnlyError,
+    checked_record,
     checksum,
     connect,
     connect_unsafe,
     encoded,
+    get_image_record,
     get_value,
+    identity,
     is_dead,
+    sealed_for,
     sentences,
+    set_image_record,
     set_value,
     settle,
 )
 
 __all__ = [
+    "FIRST_IMAGE",
     "HISTORY_BUDGET",
     "MAX_TILES",
     "MODELS_BUDGET",
@@ -81,8 +90,14 @@ __all__ = [
     "ImageReference",
     "ModelRecord",
     "Project",
+    "ProjectDamagedError",
+    "ProjectDriveError",
     "ProjectError",
+    "ProjectGoneError",
+    "ProjectImage",
     "ProjectLockedError",
+    "ProjectReadOnlyError",
+    "Shape",
     "check_image",
     "copy_project",
     "find_image",
@@ -102,14 +117,15 @@ those for the sake of 1.5 MB a model.
 HISTORY_BUDGET = 2 * 2**30
 """Bytes of undo history that a project keeps, unless `Project.history_budget` says otherwise."""
 
-MAX_TILES = 32_768
-"""So many label tiles are read into memory at most: 8 GiB."""
+MAX_TILES = 2**20
+"""So many label tiles of an image, and of a step of undo, are read into memory at most; packed they
+are, and `Annotation.from_packed` bounds their bytes."""
 
 # Steps of undo, and of redo, that `load` brings back, and their bytes; more stay in the file.
 _STEPS_LOADED = 5_000
 _BYTES_LOADED = 256 * 2**20
 # What a tile of an edit takes beside its bytes, about.
-_CHANGE = 100
+_CHANGE = 200
 
 # So many of the oldest edits are forgotten when an edit is recorded: a stroke costs the same
 # however much there is to forget.
@@ -117,8 +133,29 @@ _PRUNED_AT_ONCE = 8
 
 _RUNS_KEPT = 1_000
 _MAX_RUN = 2**20
-# A file from a stranger may hold any number of models.
+# A file from a stranger may hold any number of models, and of images.
 _MODELS_LISTED = 1_000
+MAX_IMAGES = 10_000
+
+Shape = tuple[int, int, int, int]
+"""(T, Z, Y, X) of labels."""
+
+
+@dataclass(frozen=True)
+class ProjectImage:
+    """An image of the project; the labels, and the steps of undo, belong to one each."""
+
+    id: int
+    shape: Shape
+    """(T, Z, Y, X)"""
+    reference: ImageReference | None
+    """Its path as seen from where the project lies now."""
+    reviewed: bool = False
+    """Whether the user has said that it is done."""
+    predicted: bool = False
+    """Whether its prediction has been written."""
+    labelled: bool = False
+    """Whether anything is labelled."""
 
 
 @dataclass(frozen=True)
@@ -161,43 +198,41 @@ class Project:
         one; but none that has been loaded or recorded since the project was opened."""
         self._connection = connection
         self._private = private
+        self._file = None if private is not None else _identity(path)
         # The latest moment is when the project is dropped without having been closed.
         self._tidy = weakref.finalize(self, _remove, private)
         self._doubt: _Doubt | None = None
         self._writes = int(self._get("writes", 0))
-        # The oldest edit that somebody may want to undo: what is before it may be forgotten.
-        self._oldest_needed = 0
+        # Of each image the oldest edit that somebody may want to undo: what is before it may be
+        # forgotten.
+        self._oldest_needed: dict[int, int] = {}
         if private is None:
-            self._oldest_needed = self._get("position") + 1
+            with sentences(path):
+                for image, record in self._records():
+                    self._oldest_needed[image] = record["position"] + 1
             written_here[id(self)] = self
 
     @classmethod
     def create(
         cls,
         path: Path,
-        shape: tuple[int, int, int, int],
+        shape: Shape,
         *,
         image: ImageReference | None = None,
         classes: Sequence[ClassInfo] = DEFAULT_CLASSES,
+        number: int = FIRST_IMAGE,
         draft: bool = False,
     ) -> Project:
         """Make a new project file for labels of shape (T, Z, Y, X), and open it.
 
-        The folder must exist, the file must not. draft: a power cut may spoil it, so that nothing
+        The folder must exist, the file must not. number: that of the image. draft: a power cut may spoil it, so that nothing
         waits for the disk, until `save_as` makes a lasting one of it.
         """
         path = Path(path).absolute()
         if path.exists():
             raise ProjectError(f"{path} exists already; choose another name.")
         Annotation(shape)  # refuses an impossible shape
-        values = {
-            "shape": list(shape),
-            "position": 0,
-            "history": 0,
-            "writes": 0,
-            "classes": [asdict(c) for c in classes],
-            "image": image and image.stored(path.parent),
-        }
+        values = {"history": 0, "writes": 0, "classes": [asdict(c) for c in classes]}
         with sentences(path), replacing(path) as part:
             connection = connect_unsafe(part)
             try:
@@ -208,6 +243,7 @@ class Project:
                 connection.execute(f"PRAGMA user_version={VERSION}")
                 for name, value in values.items():
                     set_value(connection, name, encoded(name, value))
+                set_image_record(connection, number, _new_image(shape, image, path.parent))
                 connection.execute("COMMIT")
             finally:
                 connection.close()
@@ -261,97 +297,192 @@ class Project:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # ---- images
+
+    def images(self) -> list[ProjectImage]:
+        """All images, in the order in which they were added."""
+        with sentences(self.path):
+            return [
+                ProjectImage(
+                    image,
+                    _shape(record["shape"]),
+                    _reference(record.get("image"), self.path.parent),
+                    record.get("reviewed") is True,
+                    record.get("predicted") is True,
+                    self._is_labelled(image),
+                )
+                for image, record in self._records()
+            ]
+
+    def add_images(
+        self,
+        images: Sequence[tuple[Shape, ImageReference | None]],
+        numbers: Sequence[int] = (),
+    ) -> list[int]:
+        """Add images, with the (T, Z, Y, X) of their labels; answers their numbers.
+
+        These are the next ones, unless `numbers` gives other free ones. All or none. Durable on
+        return.
+        """
+        for shape, _ in images:
+            Annotation(shape)  # refuses an impossible one
+        records = [_new_image(shape, image, self.path.parent) for shape, image in images]
+
+        def add(connection: sqlite3.Connection) -> list[int]:
+            last, count = connection.execute("SELECT max(id), count(*) FROM images").fetchone()
+            if count + len(records) > MAX_IMAGES:
+                raise ProjectError(
+                    f"{self.path} would hold more than {MAX_IMAGES:,} images; begin another one."
+                )
+            added = list(numbers or range(last + 1, last + 1 + len(records)))
+            for number, record in zip(added, records, strict=True):
+                set_image_record(connection, number, record)
+            return added
+
+        added = self._write(("images", encoded("images", records)), add)
+        self._oldest_needed.update(dict.fromkeys(added, 1))
+        return added
+
+    def remove_image(self, image: int) -> None:
+        """Forget an image, its labels and their history. Durable on return.
+
+        Not the last one: a project has an image. The image's own file is never touched.
+        """
+
+        def remove(connection: sqlite3.Connection) -> None:
+            cursor = connection.execute(
+                "DELETE FROM images WHERE id = ? AND (SELECT count(*) FROM images) > 1", (image,)
+            )
+            if not cursor.rowcount:
+                raise ProjectError(f"{self.path} holds no other image than this one.")
+            size = _sum_of_sizes(connection, image, 0)
+            for table in ("tiles", "edits", "changes"):
+                connection.execute(f"DELETE FROM {table} WHERE image = ?", (image,))
+            set_value(connection, "history", str(get_value(connection, "history", 0) - size))
+
+        self._write(("remove", image), remove)
+        self._oldest_needed.pop(image, None)
+
+    def mark_image(self, image: int, mark: Literal["reviewed", "predicted"], on: bool) -> None:
+        """Remember of an image that it is reviewed or predicted, or is not. Durable on return."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            record = get_image_record(connection, image)
+            set_image_record(connection, image, {**record, mark: on})
+
+        self._write(("mark", image, mark, on), change)
+
     # ---- edits
 
-    def record(self, edit: Edit) -> None:
-        """Add a new edit; edits that were undone are forgotten. Durable on return.
+    def record(self, edit: Edit, image: int = FIRST_IMAGE) -> None:
+        """Add a new edit of an image; those that were undone are forgotten. Durable on return.
 
-        Edits must come in the order in which they were applied.
+        Edits of one image must come in the order in which they were applied.
         """
-        packed = [(change.key, pack_tile(change.key, change.after)) for change in edit.changes]
+        packed = [
+            (change.key, sealed_for(image, None if change.after is None else change.after.packed()))
+            for change in edit.changes
+        ]
 
         def add(connection: sqlite3.Connection) -> None:
-            position = get_value(connection, "position")
+            record = get_image_record(connection, image)
+            position = record["position"]
             number = position + 1
-            history = get_value(connection, "history", 0) - _sum_of_sizes(connection, number)
-            connection.execute("DELETE FROM changes WHERE edit > ?", (position,))
-            connection.execute("DELETE FROM edits WHERE id > ?", (position,))
+            history = get_value(connection, "history", 0)
+            history -= _sum_of_sizes(connection, image, number)
+            undone = image, position
+            connection.execute("DELETE FROM changes WHERE image = ? AND edit > ?", undone)
+            connection.execute("DELETE FROM edits WHERE image = ? AND id > ?", undone)
             # What was before is what the file holds: so its own history is always consistent.
             connection.executemany(
-                "INSERT INTO changes VALUES (?1, ?2, ?3, ?4, ?5, (SELECT data FROM tiles"
-                " WHERE t = ?2 AND z = ?3 AND row = ?4 AND col = ?5), ?6)",
-                [(number, *key, data) for key, data in packed],
+                "INSERT INTO changes VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT data FROM tiles WHERE"
+                " image = ?1 AND t = ?3 AND z = ?4 AND row = ?5 AND col = ?6), ?7)",
+                [(image, number, *key, data) for key, data in packed],
             )
             (size,) = connection.execute(
                 "SELECT coalesce(sum(coalesce(length(before), 0) + coalesce(length(after), 0)), 0)"
-                " FROM changes WHERE edit = ?",
-                (number,),
+                " FROM changes WHERE image = ? AND edit = ?",
+                (image, number),
             ).fetchone()
             connection.execute(
-                "INSERT INTO edits VALUES (?, ?, ?, ?, ?)",
-                (number, edit.kind, time.time(), len(packed), size),
+                "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?)",
+                (image, number, edit.kind, time.time(), len(packed), size),
             )
-            _put_tiles(connection, number, "after")
-            history = self._forget_oldest(connection, history + size)
-            set_value(connection, "position", str(number))
+            _put_tiles(connection, image, number, "after")
+            history = self._forget_oldest(connection, image, history + size)
+            set_image_record(connection, image, {**record, "position": number})
             set_value(connection, "history", str(history))
 
         self._write(edit, add)
 
-    def record_undo(self) -> None:
-        """Take back the newest applied edit. Durable on return."""
+    def record_undo(self, image: int = FIRST_IMAGE) -> None:
+        """Take back the newest applied edit of an image. Durable on return."""
 
         def undo(connection: sqlite3.Connection) -> None:
-            position = get_value(connection, "position")
-            if not _exists(connection, position):
+            record = get_image_record(connection, image)
+            position = record["position"]
+            if not _exists(connection, image, position):
                 raise ProjectError(f"{self.path} holds nothing to undo.")
-            _put_tiles(connection, position, "before")
-            set_value(connection, "position", str(position - 1))
+            _put_tiles(connection, image, position, "before")
+            set_image_record(connection, image, {**record, "position": position - 1})
 
-        self._write("undo", undo)
+        self._write(("undo", image), undo)
 
-    def record_redo(self) -> None:
-        """Apply the edit again that was undone last. Durable on return."""
+    def record_redo(self, image: int = FIRST_IMAGE) -> None:
+        """Apply the edit of an image again that was undone last. Durable on return."""
 
         def redo(connection: sqlite3.Connection) -> None:
-            number = get_value(connection, "position") + 1
-            if not _exists(connection, number):
+            record = get_image_record(connection, image)
+            number = record["position"] + 1
+            if not _exists(connection, image, number):
                 raise ProjectError(f"{self.path} holds nothing to redo.")
-            _put_tiles(connection, number, "after")
-            set_value(connection, "position", str(number))
+            _put_tiles(connection, image, number, "after")
+            set_image_record(connection, image, {**record, "position": number})
 
-        self._write("redo", redo)
+        self._write(("redo", image), redo)
 
     def edit_count(self) -> int:
         """How many edits the history holds, undone ones included."""
         with sentences(self.path):
-            row = self._connection.execute(
-                "SELECT (SELECT max(id) FROM edits) - (SELECT min(id) FROM edits) + 1"
-            ).fetchone()
-            return int(row[0] or 0)
+            rows = self._connection.execute("SELECT id FROM images").fetchall()
+            spans = (
+                self._connection.execute(
+                    "SELECT (SELECT max(id) FROM edits WHERE image = ?1)"
+                    " - (SELECT min(id) FROM edits WHERE image = ?1) + 1",
+                    row,
+                ).fetchone()[0]
+                for row in rows
+            )
+            return sum(int(span or 0) for span in spans)
 
-    def load(self) -> tuple[Annotation, History]:
-        """The labels and the history as they were last recorded.
+    def load(self, image: int = FIRST_IMAGE) -> tuple[Annotation, History]:
+        """The labels of an image and their history as they were last recorded.
 
         Of a very long history the steps nearest to the present are loaded. Should a part of the
         history be damaged, the sound steps next to the present are what is left of it.
         """
         with sentences(self.path):
-            annotation = Annotation.from_tiles(self.shape, self._tiles())
-            position = self._get("position")
-            undo = self._steps(position, -1)
-            redo = self._steps(position, +1)
-            self._oldest_needed = position - len(undo) + 1
+            record = get_image_record(self._connection, image)
+            annotation = self.load_labels(image)
+            position = record["position"]
+            undo = self._steps(image, annotation.shape, position, -1)
+            redo = self._steps(image, annotation.shape, position, +1)
+            self._oldest_needed[image] = position - len(undo) + 1
             return annotation, History(undo[::-1] + redo, len(undo))
+
+    def load_labels(self, image: int = FIRST_IMAGE) -> Annotation:
+        """The labels of an image as they were last recorded."""
+        with sentences(self.path):
+            record = get_image_record(self._connection, image)
+            return Annotation.from_packed(_shape(record["shape"]), self._tiles(image))
 
     # ---- what else the file knows
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(T, Z, Y, X) of the labels."""
+    def shape(self) -> Shape:
+        """(T, Z, Y, X) of the labels of the first image."""
         with sentences(self.path):
-            t, z, y, x = self._get("shape")
-            return int(t), int(z), int(y), int(x)
+            return _shape(self._records(1)[0][1]["shape"])
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
@@ -369,16 +500,19 @@ class Project:
 
     @property
     def image(self) -> ImageReference | None:
-        """The image that the labels belong to, its path as seen from where the project lies now."""
-        stored = self._get("image")
-        if stored is None:
-            return None
+        """Where the first image is, its path as seen from where the project lies now."""
         with sentences(self.path):
-            return ImageReference.restored(stored, self.path.parent)
+            return _reference(self._records(1)[0][1].get("image"), self.path.parent)
 
-    def set_image(self, image: ImageReference | None) -> None:
-        """Refer to an image, by its path relative to the project. Durable on return."""
-        self._set("image", image and image.stored(self.path.parent))
+    def set_image(self, reference: ImageReference | None, image: int = FIRST_IMAGE) -> None:
+        """Say where an image is, by its path relative to the project. Durable on return."""
+        stored = reference and reference.stored(self.path.parent)
+
+        def change(connection: sqlite3.Connection) -> None:
+            record = get_image_record(connection, image)
+            set_image_record(connection, image, {**record, "image": stored})
+
+        self._write(("image", image, encoded("image", stored)), change)
 
     def setting(self, name: str, default: Any = None) -> Any:
         """A value that was kept with `set_setting`, or the default."""
@@ -541,7 +675,8 @@ class Project:
         if is_same(path, self.path):
             if self.read_only:
                 raise ProjectError(f"{path} is open for reading only; choose another name.")
-            return
+            if self._in_place():
+                return
         self._write_copy(path)
         with sentences(path):
             moved = connect(path)
@@ -552,7 +687,7 @@ class Project:
         self._tidy()
         self._private = None
         # A change in doubt stays in doubt: the copy has it, or has it not, as the old file.
-        self.path, self._connection = path, moved
+        self.path, self._connection, self._file = path, moved, _identity(path)
         self._writes = int(self._get("writes", 0))
         written_here[id(self)] = self
 
@@ -577,16 +712,18 @@ class Project:
             return before - self.path.stat().st_size
 
     def _write_copy(self, path: Path) -> None:
-        image = self.image
+        images = self.images()
         with sentences(path):
             settle(path)
             with replacing(path) as part:
                 copy = connect_unsafe(part)
                 try:
                     self._connection.backup(copy)
-                    # The image lies elsewhere as seen from the new folder.
-                    stored = image and image.stored(path.parent)
-                    set_value(copy, "image", encoded("image", stored))
+                    # The images lie elsewhere as seen from the new folder.
+                    for one in images:
+                        record = get_image_record(copy, one.id)
+                        stored = one.reference and one.reference.stored(path.parent)
+                        set_image_record(copy, one.id, {**record, "image": stored})
                 finally:
                     copy.close()
 
@@ -602,6 +739,7 @@ class Project:
         self._check_writable()
         with sentences(self.path):
             writes = self._count_of_writes()
+            self._check_place()
             doubt = self._doubt
             if doubt is not None and doubt.what == what and writes >= doubt.writes:
                 made: R = doubt.result
@@ -629,6 +767,8 @@ class Project:
         For a drive or share that was away and is back: what was open on it stays dead.
         """
         try:
+            if not self._in_place():  # perhaps away: what SQLite remembers of the file is no sign
+                self._connection.execute("PRAGMA shrink_memory")
             return int(get_value(self._connection, "writes", 0))
         except sqlite3.Error as error:
             if not is_dead(error):
@@ -642,8 +782,33 @@ class Project:
                 f"{self.path} has been changed by somebody else while its drive was away; save "
                 "the work under another name."
             )
-        self._connection = anew
+        self._connection, self._file = anew, _identity(self.path)
         return writes
+
+    def _in_place(self) -> bool:
+        """Whether the file that is open is the one that has its name."""
+        try:
+            return self._file is None or identity(self.path) in (self._file, None)
+        except OSError:
+            return False
+
+    def _check_place(self) -> None:
+        """Nobody would find what is written to a file that has lost its name. ProjectGoneError.
+
+        A program that keeps folders in step with another computer puts a new file in the place of
+        the old one, which goes on existing as long as it is open.
+        """
+        if self._in_place():
+            return
+        if self.path.exists():
+            raise ProjectGoneError(
+                f"{self.path} has been replaced by another program (one that syncs folders?); save "
+                "the work under another name, then compare the two."
+            )
+        raise ProjectGoneError(
+            f"{self.path} is not there any more (moved, deleted, or its drive is gone); put it "
+            "back, or save the work in another place."
+        )
 
     def _check_writable(self) -> None:
         if self.read_only:
@@ -651,23 +816,31 @@ class Project:
                 f"{self.path} is open for reading only; save it under another name to change it."
             )
 
-    def _forget_oldest(self, connection: sqlite3.Connection, history: int) -> int:
+    def _forget_oldest(self, connection: sqlite3.Connection, image: int, history: int) -> int:
         """Forget a few edits, the oldest first, while there are more bytes than the budget.
 
-        Answers the bytes that are left.
+        Those of `image` first, then those of the others. Answers the bytes that are left.
         """
         if history <= self.history_budget:
             return history
-        rows = connection.execute(
-            "SELECT id, size FROM edits WHERE id < ? ORDER BY id LIMIT ?",
-            (self._oldest_needed, _PRUNED_AT_ONCE),
-        ).fetchall()
-        for number, size in rows:
-            if history <= self.history_budget:
+        others = (other for other in self._oldest_needed if other != image)
+        left = _PRUNED_AT_ONCE
+        for one in (image, *others):
+            rows = connection.execute(
+                "SELECT id, size FROM edits WHERE image = ? AND id < ? ORDER BY id LIMIT ?",
+                (one, self._oldest_needed[one], left),
+            ).fetchall()
+            for number, size in rows:
+                if history <= self.history_budget:
+                    return history
+                connection.execute(
+                    "DELETE FROM changes WHERE image = ? AND edit = ?", (one, number)
+                )
+                connection.execute("DELETE FROM edits WHERE image = ? AND id = ?", (one, number))
+                history -= size
+                left -= 1
+            if not left:
                 break
-            connection.execute("DELETE FROM changes WHERE edit = ?", (number,))
-            connection.execute("DELETE FROM edits WHERE id = ?", (number,))
-            history -= size
         return history
 
     def _forget_models(self, connection: sqlite3.Connection, newest: int) -> None:
@@ -690,20 +863,29 @@ class Project:
         text = encoded(name, value)
         self._write((name, text), lambda connection: set_value(connection, name, text))
 
-    def _tiles(self) -> Iterator[tuple[TileKey, TileArray]]:
+    def _records(self, most: int = MAX_IMAGES) -> list[tuple[int, dict[str, Any]]]:
+        """The numbers of the first images and what is known of them."""
         rows = self._connection.execute(
-            "SELECT t, z, row, col, substr(data, 1, ?) FROM tiles LIMIT ?",
-            (MAX_PACKED_TILE, MAX_TILES + 1),
+            "SELECT id, substr(record, 1, ?), checksum FROM images ORDER BY id LIMIT ?",
+            (MAX_RECORD, most),
+        )
+        return [(image, checked_record(image, text, check)) for image, text, check in rows]
+
+    def _is_labelled(self, image: int) -> bool:
+        row = self._connection.execute("SELECT 1 FROM tiles WHERE image = ? LIMIT 1", (image,))
+        return row.fetchone() is not None
+
+    def _tiles(self, image: int) -> Iterator[tuple[TileKey, bytes | None]]:
+        rows = self._connection.execute(
+            "SELECT t, z, row, col, substr(data, 1, ?) FROM tiles WHERE image = ? LIMIT ?",
+            (MAX_PACKED_TILE, image, MAX_TILES + 1),
         )
         for number, (*numbers, data) in enumerate(rows):
             if number == MAX_TILES:
                 raise ProjectError(f"{self.path} holds more labels than fit into memory.")
-            key = _key(numbers)
-            tile = unpack_tile(key, data)
-            if tile is not None:
-                yield key, tile
+            yield _key(numbers), sealed_for(image, data)
 
-    def _steps(self, position: int, direction: int) -> list[PackedEdit]:
+    def _steps(self, image: int, shape: Shape, position: int, direction: int) -> list[Edit]:
         """Edits from the present into the past (-1) or the future (+1), nearest first.
 
         Stops before the first edit that is damaged or does not follow on its neighbour: compared
@@ -712,58 +894,70 @@ class Project:
         first = position if direction < 0 else position + 1
         last = first + direction * (_STEPS_LOADED - 1)
         order, between = ("DESC", (last, first)) if direction < 0 else ("ASC", (first, last))
-        steps: list[PackedEdit] = []
+        steps: list[Edit] = []
         present: dict[TileKey, bytes | None] = {}
         loaded = 0
         rows = self._connection.execute(
-            "SELECT id, substr(kind, 1, 100), parts FROM edits WHERE id BETWEEN ? AND ?"
-            f" ORDER BY id {order}",
-            between,
+            "SELECT id, substr(kind, 1, 100), parts FROM edits"
+            f" WHERE image = ? AND id BETWEEN ? AND ? ORDER BY id {order}",
+            (image, *between),
         )
         for number, kind, parts in rows:
-            changes = self._changes(number)
+            changes, size = self._changes(image, number, _BYTES_LOADED - loaded)
+            loaded += size
             if number != first + direction * len(steps) or not changes or len(changes) != parts:
-                break
-            loaded += sum(_CHANGE + len(data or b"") for _, *both in changes for data in both)
-            if loaded > _BYTES_LOADED:
                 break
             for key, before, after in changes:
                 # Seen from the present: how the step finds the tile, how it leaves it.
                 here, there = (after, before) if direction < 0 else (before, after)
-                known = present[key] if key in present else self._packed(key)
+                known = present[key] if key in present else self._packed(image, key)
                 if known != here or not is_sealed(key, there):
                     return steps
                 present[key] = there
-            steps.append(PackedEdit(str(kind), tuple(changes)))
+            try:
+                steps.append(Edit.from_packed(str(kind), changes, shape))
+            except AnnotationError:
+                return steps
         return steps
 
-    def _changes(self, edit: int) -> list[tuple[TileKey, bytes | None, bytes | None]]:
+    def _changes(
+        self, image: int, edit: int, most: int
+    ) -> tuple[list[tuple[TileKey, bytes | None, bytes | None]], int]:
+        """What an edit changes and how many bytes of memory that takes; nothing if above `most`."""
+        changes: list[tuple[TileKey, bytes | None, bytes | None]] = []
+        size = 0
         rows = self._connection.execute(
             "SELECT t, z, row, col, substr(before, 1, ?1), substr(after, 1, ?1)"
-            " FROM changes WHERE edit = ?2 LIMIT ?3",
-            (MAX_PACKED_TILE, edit, MAX_TILES),
+            " FROM changes WHERE image = ?2 AND edit = ?3 LIMIT ?4",
+            (MAX_PACKED_TILE, image, edit, MAX_TILES),
         )
-        return [(_key(numbers), before, after) for *numbers, before, after in rows]
+        for *numbers, before, after in rows:
+            size += sum(_CHANGE + len(data or b"") for data in (before, after))
+            if size > most:
+                return [], size
+            changes.append((_key(numbers), sealed_for(image, before), sealed_for(image, after)))
+        return changes, size
 
-    def _packed(self, key: TileKey) -> bytes | None:
+    def _packed(self, image: int, key: TileKey) -> bytes | None:
         row = self._connection.execute(
-            "SELECT substr(data, 1, ?) FROM tiles WHERE t = ? AND z = ? AND row = ? AND col = ?",
-            (MAX_PACKED_TILE, *key),
+            "SELECT substr(data, 1, ?) FROM tiles"
+            " WHERE image = ? AND t = ? AND z = ? AND row = ? AND col = ?",
+            (MAX_PACKED_TILE, image, *key),
         ).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else sealed_for(image, row[0])
 
 
-def _put_tiles(connection: sqlite3.Connection, edit: int, side: str) -> None:
+def _put_tiles(connection: sqlite3.Connection, image: int, edit: int, side: str) -> None:
     """Make the tiles of an edit what they are `before` or `after` it."""
     connection.execute(
-        "DELETE FROM tiles WHERE (t, z, row, col) IN"
-        f" (SELECT t, z, row, col FROM changes WHERE edit = ? AND {side} IS NULL)",
-        (edit,),
+        "DELETE FROM tiles WHERE (image, t, z, row, col) IN (SELECT image, t, z, row, col"
+        f" FROM changes WHERE image = ? AND edit = ? AND {side} IS NULL)",
+        (image, edit),
     )
     connection.execute(
-        "INSERT OR REPLACE INTO tiles"
-        f" SELECT t, z, row, col, {side} FROM changes WHERE edit = ? AND {side} IS NOT NULL",
-        (edit,),
+        f"INSERT OR REPLACE INTO tiles SELECT image, t, z, row, col, {side}"
+        f" FROM changes WHERE image = ? AND edit = ? AND {side} IS NOT NULL",
+        (image, edit),
     )
 
 
@@ -773,14 +967,42 @@ def _key(numbers: list[int]) -> TileKey:
     return TileKey(*numbers)
 
 
-def _exists(connection: sqlite3.Connection, edit: int) -> bool:
-    return bool(connection.execute("SELECT 1 FROM edits WHERE id = ?", (edit,)).fetchone())
+def _shape(numbers: Sequence[Any]) -> Shape:
+    t, z, y, x = numbers
+    return int(t), int(z), int(y), int(x)
 
 
-def _sum_of_sizes(connection: sqlite3.Connection, first: int) -> int:
-    """Bytes of the edits from `first` on."""
-    row = connection.execute("SELECT coalesce(sum(size), 0) FROM edits WHERE id >= ?", (first,))
+def _reference(stored: dict[str, Any] | None, folder: Path) -> ImageReference | None:
+    return None if stored is None else ImageReference.restored(stored, folder)
+
+
+def _new_image(shape: Shape, image: ImageReference | None, folder: Path) -> dict[str, Any]:
+    """The record of an image on which nothing is labelled."""
+    return {"shape": list(shape), "image": image and image.stored(folder), "position": 0}
+
+
+def _exists(connection: sqlite3.Connection, image: int, edit: int) -> bool:
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM edits WHERE image = ? AND id = ?", (image, edit)
+        ).fetchone()
+    )
+
+
+def _sum_of_sizes(connection: sqlite3.Connection, image: int, first: int) -> int:
+    """Bytes of the edits of an image from `first` on."""
+    row = connection.execute(
+        "SELECT coalesce(sum(size), 0) FROM edits WHERE image = ? AND id >= ?", (image, first)
+    )
     return int(row.fetchone()[0])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a project has open; None where that can not be told."""
+    try:
+        return identity(path)
+    except OSError:
+        return None
 
 
 def _is_sound(weights: object, digest: object) -> bool:

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,34 @@ from urllib.parse import quote
 from unet_core.atomic import os_reason
 
 SUFFIX = ".limn"
-VERSION = 3
+VERSION = 4
 """Version 1 knew no objects; what it wrote reads the same in version 2. Version 3 knows how large
-each edit is and of how many tiles it consists, pinned models, and the runs of training."""
+each edit is and of how many tiles it consists, pinned models, and the runs of training. Version 4
+holds several images."""
+FIRST_IMAGE = 1
+"""The number of the image that a project is made for."""
 APPLICATION_ID = 0x4C696D6E  # "Limn"
 
 _PROPERTIES = """CREATE TABLE properties (
     name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID"""
+_IMAGES = """CREATE TABLE images (
+    id INTEGER PRIMARY KEY, record TEXT NOT NULL, checksum INTEGER NOT NULL
+)"""
 _TILES = """CREATE TABLE tiles (
-    t INTEGER, z INTEGER, row INTEGER, col INTEGER, data BLOB NOT NULL,
-    PRIMARY KEY (t, z, row, col)
+    image INTEGER, t INTEGER, z INTEGER, row INTEGER, col INTEGER, data BLOB NOT NULL,
+    PRIMARY KEY (image, t, z, row, col)
 ) WITHOUT ROWID"""
 _CHANGES = """CREATE TABLE changes (
-    edit INTEGER, t INTEGER, z INTEGER, row INTEGER, col INTEGER, before BLOB, after BLOB,
-    PRIMARY KEY (edit, t, z, row, col)
+    image INTEGER, edit INTEGER, t INTEGER, z INTEGER, row INTEGER, col INTEGER,
+    before BLOB, after BLOB,
+    PRIMARY KEY (image, edit, t, z, row, col)
 ) WITHOUT ROWID"""
 _EDITS = """CREATE TABLE edits (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL, parts INTEGER NOT NULL,
-    size INTEGER NOT NULL
-)"""
+    image INTEGER, id INTEGER, kind TEXT NOT NULL, made REAL NOT NULL, parts INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (image, id)
+) WITHOUT ROWID"""
 _MODELS = """CREATE TABLE models (
     id INTEGER PRIMARY KEY, made REAL NOT NULL, provenance TEXT NOT NULL, digest TEXT NOT NULL,
     pinned INTEGER NOT NULL, weights BLOB NOT NULL
@@ -46,30 +54,44 @@ _RUNS = """CREATE TABLE runs (
     id INTEGER PRIMARY KEY, made REAL NOT NULL, record TEXT NOT NULL, checksum INTEGER NOT NULL
 )"""
 
-SCHEMA = (_PROPERTIES, _TILES, _EDITS, _CHANGES, _MODELS, _RUNS)
+SCHEMA = (_PROPERTIES, _IMAGES, _TILES, _EDITS, _CHANGES, _MODELS, _RUNS)
 """What makes an empty database a project, in order.
 
-`position` counts the edits that are applied; edits with a larger id are what redo brings back. Ids
-follow on each other without gaps; the oldest may be gone (see `Project.history_budget`). `parts`
-counts the changes of an edit, `size` their bytes; the property `history` is the sum of all sizes,
-`writes` counts the transactions.
+An image's record is JSON: its `shape` (T, Z, Y, X), where the `image` itself is, its marks, and its
+`position`: how many of its edits are applied; edits with a larger id are what redo brings back. The
+ids of an image's edits follow on each other without gaps; the oldest may be gone (see
+`Project.history_budget`). `parts` counts the changes of an edit, `size` their bytes; the property
+`history` is the sum of all sizes, `writes` counts the transactions.
 `tiles` is the state after `position` edits. A packed tile carries its own checksum (see
-`edits.pack_tile`).
+`edits.pack_tile`), which here also tells the image: see `sealed_for`.
 """
 
+_TILES_3 = """CREATE TABLE tiles (
+    t INTEGER, z INTEGER, row INTEGER, col INTEGER, data BLOB NOT NULL,
+    PRIMARY KEY (t, z, row, col)
+) WITHOUT ROWID"""
+_CHANGES_3 = """CREATE TABLE changes (
+    edit INTEGER, t INTEGER, z INTEGER, row INTEGER, col INTEGER, before BLOB, after BLOB,
+    PRIMARY KEY (edit, t, z, row, col)
+) WITHOUT ROWID"""
+_EDITS_3 = """CREATE TABLE edits (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL, parts INTEGER NOT NULL,
+    size INTEGER NOT NULL
+)"""
 _SCHEMA_2 = (
     _PROPERTIES,
-    _TILES,
+    _TILES_3,
     """CREATE TABLE edits (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, made REAL NOT NULL
 )""",
-    _CHANGES,
+    _CHANGES_3,
     """CREATE TABLE models (
     id INTEGER PRIMARY KEY, made REAL NOT NULL, provenance TEXT NOT NULL, digest TEXT NOT NULL,
     weights BLOB NOT NULL
 )""",
 )
-_SCHEMAS = {1: _SCHEMA_2, 2: _SCHEMA_2, 3: SCHEMA}
+_SCHEMA_3 = (_PROPERTIES, _TILES_3, _EDITS_3, _CHANGES_3, _MODELS, _RUNS)
+_SCHEMAS = {1: _SCHEMA_2, 2: _SCHEMA_2, 3: _SCHEMA_3, 4: SCHEMA}
 
 # Tables are made anew, not altered: so the schema's text is always, to the letter, what we wrote.
 _TO_3 = (
@@ -77,7 +99,7 @@ _TO_3 = (
     "CREATE TEMP TABLE old_models AS SELECT * FROM main.models",
     "DROP TABLE main.edits",
     "DROP TABLE main.models",
-    _EDITS,
+    _EDITS_3,
     _MODELS,
     _RUNS,
     "INSERT INTO main.edits SELECT o.id, o.kind, o.made, count(c.edit),"
@@ -87,8 +109,19 @@ _TO_3 = (
     "DROP TABLE temp.old_edits",
     "DROP TABLE temp.old_models",
 )
+_TO_4 = (
+    *(f"ALTER TABLE {name} RENAME TO old_{name}" for name in ("tiles", "edits", "changes")),
+    _IMAGES,
+    _TILES,
+    _EDITS,
+    _CHANGES,
+    *(f"INSERT INTO {name} SELECT {FIRST_IMAGE}, * FROM old_{name}"
+      for name in ("tiles", "edits", "changes")),
+    *(f"DROP TABLE old_{name}" for name in ("tiles", "edits", "changes")),
+)  # fmt: skip
 
 MAX_TEXT = 4 * 2**20
+MAX_RECORD = 2**15
 MAX_BLOB = 2**30 - 1024
 # SQLite's own check of a file's structure reads all of it: about 1 s for so many bytes. In a larger
 # file damage is found when the damaged part is read.
@@ -103,6 +136,22 @@ class ProjectError(ValueError):
 
 class ProjectLockedError(ProjectError):
     """The project is open elsewhere: in another window, by another person."""
+
+
+class ProjectReadOnlyError(ProjectError):
+    """The file, or its folder, may be read but not written to."""
+
+
+class ProjectDamagedError(ProjectError):
+    """The file can not be read; parts of it perhaps can, see `rescue`."""
+
+
+class ProjectDriveError(ProjectError):
+    """The disk or the network drive fails, or is away."""
+
+
+class ProjectGoneError(ProjectError):
+    """The file that is open has no name any more, or another one has taken it."""
 
 
 def _expected_schema(version: int) -> set[tuple[str, ...]]:
@@ -180,7 +229,7 @@ def connect(path: Path, about: Path | None = None) -> sqlite3.Connection:
         # The first access rolls back what a crash left half done.
         connection.execute("BEGIN EXCLUSIVE")
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise ProjectError(f"{about} is not a Limn project.")
+            raise _foreign(about)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise ProjectError(
@@ -193,10 +242,10 @@ def connect(path: Path, about: Path | None = None) -> sqlite3.Connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ValueError(verdict)
-        for value in ("shape", "position", "classes", "image"):
-            if get_value(connection, value) is None and value != "image":
+        for value in ("classes",) if version >= 4 else ("shape", "position", "classes"):
+            if get_value(connection, value) is None:
                 raise ValueError(f"{value} is missing")
-        for number in ("position", "history", "writes"):  # older formats have only the first
+        for number in ("position", "history", "writes"):  # no format has all of them
             if not isinstance(get_value(connection, number, 0), int):
                 raise ValueError(f"{number} is no number")
         # Also where there is nothing to change, as a write: finds out now whether the file and its
@@ -207,6 +256,8 @@ def connect(path: Path, about: Path | None = None) -> sqlite3.Connection:
             connection.execute("COMMIT")
         else:
             connection.execute("ROLLBACK")
+        if not connection.execute("SELECT 1 FROM images").fetchone():
+            raise ValueError("there is no image")
         connection.execute("PRAGMA journal_mode=DELETE")
         return connection
     except BaseException:
@@ -224,6 +275,13 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
             connection.execute(statement)
         size = connection.execute("SELECT coalesce(sum(size), 0) FROM edits").fetchone()[0]
         set_value(connection, "history", encoded("history", size))
+    if version < 4:
+        names = ("shape", "image", "position")
+        record = {name: get_value(connection, name) for name in names}
+        for statement in _TO_4:
+            connection.execute(statement)
+        set_image_record(connection, FIRST_IMAGE, record)
+        connection.execute("DELETE FROM properties WHERE name IN (?, ?, ?)", names)
 
 
 def settle(path: Path) -> None:
@@ -276,14 +334,14 @@ def sentences(path: Path) -> Iterator[None]:
                 f"{path} is open in another window or by another person; close it there first."
             ) from error
         if code == sqlite3.SQLITE_NOTADB:
-            raise ProjectError(f"{path} is not a Limn project.") from error
+            raise _foreign(path) from error
         if code == sqlite3.SQLITE_CANTOPEN and not path.exists():
-            raise ProjectError(
+            raise ProjectGoneError(
                 f"{path} is not there any more (moved, deleted, or its drive is away); put it "
                 "back, then try again."
             ) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-            raise ProjectError(
+            raise ProjectReadOnlyError(
                 f"{path} can not be written (the file or its folder is read-only); "
                 "copy it to a folder of yours and open the copy."
             ) from error
@@ -292,22 +350,40 @@ def sentences(path: Path) -> Iterator[None]:
                 f"{path} can not be saved because the disk is full; make room, then save again."
             ) from error
         if is_dead(error):
-            raise ProjectError(
+            raise ProjectDriveError(
                 f"{path} can not be read or written because its disk or network drive fails; "
                 "check the connection, then try again."
             ) from error
-        raise ProjectError(_damaged(path)) from error
+        raise _damaged(path) from error
     except OSError as error:
         raise ProjectError(
             f"{path} can not be saved because {os_reason(error)}; choose another place."
         ) from error
     except (ValueError, TypeError, KeyError, IndexError, OverflowError,
             RecursionError, MemoryError) as error:  # fmt: skip
-        raise ProjectError(_damaged(path)) from error
+        raise _damaged(path) from error
 
 
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged and can not be read; open a backup copy of it, if you have one."
+def _foreign(path: Path) -> ProjectDamagedError:
+    return ProjectDamagedError(
+        f"{path} is not a Limn project, or its beginning is damaged; open a backup copy of it, if "
+        "you have one."
+    )
+
+
+def _damaged(path: Path) -> ProjectDamagedError:
+    return ProjectDamagedError(
+        f"{path} is damaged and can not be read; open a backup copy of it, if you have one."
+    )
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name; None where the system does not tell.
+
+    OSError where there is none.
+    """
+    found = os.stat(path)  # noqa: PTH116  # one call for every stroke
+    return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
 def get_value(connection: sqlite3.Connection, name: str, default: Any = None) -> Any:
@@ -340,3 +416,48 @@ def set_value(connection: sqlite3.Connection, name: str, text: str) -> None:
 def checksum(name: str, text: str) -> int:
     """What is kept beside a named text, to notice damage."""
     return zlib.crc32(f"{name}\n{text}".encode())
+
+
+def get_image_record(connection: sqlite3.Connection, image: int) -> dict[str, Any]:
+    """What is known of an image. KeyError where there is no such one, ValueError if damaged."""
+    row = connection.execute(
+        "SELECT substr(record, 1, ?), checksum FROM images WHERE id = ?", (MAX_RECORD, image)
+    ).fetchone()
+    if row is None:
+        raise KeyError(f"there is no image {image}")
+    return checked_record(image, *row)
+
+
+def checked_record(image: int, text: str, check: int) -> dict[str, Any]:
+    """The record of an image from its row. ValueError where it is damaged."""
+    if checksum(f"image {image}", text) != check:
+        raise ValueError(f"the checksum of image {image} does not fit")
+    record = json.loads(text)
+    position = record.get("position") if isinstance(record, dict) else None
+    if not isinstance(position, int) or position < 0 or "shape" not in record:
+        raise ValueError(f"the record of image {image} makes no sense")
+    return dict(record)
+
+
+def set_image_record(connection: sqlite3.Connection, image: int, record: Mapping[str, Any]) -> None:
+    """Keep what is known of an image."""
+    text = json.dumps(dict(record))
+    if len(text) >= MAX_RECORD:
+        raise ValueError(f"what is known of image {image} is too long to keep")
+    connection.execute(
+        "INSERT OR REPLACE INTO images VALUES (?, ?, ?)",
+        (image, text, checksum(f"image {image}", text)),
+    )
+
+
+def sealed_for(image: int, packed: bytes | None) -> bytes | None:
+    """A packed tile as it lies in the file among those of `image`; the other way round, too.
+
+    A flipped bit in the number of the image is noticed: the tile's checksum, its first four bytes,
+    fits in one image only. Those of the first image are as `edits.pack_tile` made them.
+    """
+    if not isinstance(packed, bytes) or image == FIRST_IMAGE:
+        return packed
+    mark = zlib.crc32(b"image %d" % image)
+    head = int.from_bytes(packed[:4], "little") ^ mark
+    return head.to_bytes(4, "little") + packed[4:]

@@ -30,18 +30,23 @@ from unet_core.labels import classes_of
 from unet_core.project_copy import steady_copy
 from unet_core.project_file import (
     APPLICATION_ID,
+    FIRST_IMAGE,
     MAX_BLOB,
     MAX_TEXT,
     SCHEMA,
     VERSION,
     ProjectError,
+    checked_record,
     checksum,
     connect,
     connect_raw,
     connect_unsafe,
     encoded,
+    get_image_record,
     get_value,
+    sealed_for,
     sentences,
+    set_image_record,
     set_value,
 )
 
@@ -50,7 +55,7 @@ Value = int | float | str | bytes | None
 _TABLE_LEAF, _TABLE_INTERIOR, _INDEX_LEAF, _INDEX_INTERIOR = 0x0D, 0x05, 0x0A, 0x02
 _PAGE_SIZE = 4096  # what SQLite gives new files; counts where the header is damaged
 _INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
-_MAX_COLUMNS = 7
+_MAX_COLUMNS = 8
 # An overflow page belongs to one row. Where damage or a stranger lets many rows lead to the same
 # ones, so many times as there are pages they are followed.
 _FOLLOWED = 8
@@ -61,6 +66,7 @@ _LOST_CLASS = "#009e73"
 class Report:
     """What `rescue` has brought out, and what not."""
 
+    images: int = 0
     tiles: int = 0
     """Label tiles of 256 x 256 pixels."""
     from_history: int = 0
@@ -78,8 +84,8 @@ class Report:
         """All of it for the user."""
         text = (
             f"Brought out {self.tiles} label tiles ({self.from_history} of them from the undo "
-            f"history), {self.edits} steps of undo, {self.models} models and {self.runs} records "
-            f"of training; {self.damaged} damaged pieces were left behind"
+            f"history) of {self.images} images, {self.edits} steps of undo, {self.models} models "
+            f"and {self.runs} records of training; {self.damaged} damaged pieces were left behind"
         )
         if self.lost:
             text += f", and these were lost: {', '.join(self.lost)}"
@@ -112,7 +118,7 @@ def rescue(path: Path, target: Path) -> Report:
                 _take_rows(copy, connection, report)
                 found = sum(
                     connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                    for table in ("properties", "tiles", "changes", "models")
+                    for table in ("properties", "images", "tiles", "changes", "models")
                 )
                 if not found:
                     raise ProjectError(f"{path} holds nothing that a Limn project would hold.")
@@ -159,7 +165,8 @@ def _kinds(row: tuple[Value, ...]) -> str:
 
 def _looks_like_ours(row: tuple[Value, ...]) -> bool:
     kinds = _kinds(row)
-    return kinds in ("tti", "iiiib") or (len(kinds) == 7 and kinds.startswith("iiiii"))
+    changes = len(kinds) in (7, 8) and kinds.startswith("iiiii")
+    return changes or kinds in ("tti", "nti", "iiiib", "iiiiib")
 
 
 def _sound(rowid: int | None, row: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
@@ -174,10 +181,12 @@ def _sound(rowid: int | None, row: tuple[Value, ...]) -> tuple[str, tuple[Value,
     if not 0 < rowid < 2**62:
         return None
     made = kinds[1:2] in ("i", "r")
+    if kinds == "nti" and _is_image(rowid, row[1:]):
+        return "images", (rowid, *row[1:])
     if kinds[:2] == "nt" and kinds[2:3] in ("i", "r") and kinds[3:] in ("", "ii"):
         # Without a count, -1: as many as are found.
         parts, size = row[3:] if len(row) == 5 else (-1, 0)
-        return "edits", (rowid, str(row[1])[:100], row[2], parts, size)
+        return "edits", (FIRST_IMAGE, rowid, str(row[1])[:100], row[2], parts, size)
     if made and kinds[2:] in ("ttb", "ttib"):
         *_, provenance, digest = row[:4]
         weights, pinned = row[-1], row[4] if len(row) == 6 else 0
@@ -191,21 +200,37 @@ def _sound(rowid: int | None, row: tuple[Value, ...]) -> tuple[str, tuple[Value,
 def _sound_by_key(kinds: str, row: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]] | None:
     if kinds == "tti" and checksum(str(row[0]), str(row[1])) == row[2]:
         return "properties", row
-    if kinds == "iiiib" and _is_tile(row[:4], row[4]):
-        return "tiles", row
-    is_change = len(row) == 7 and kinds.startswith("iiiii") and set(kinds[5:]) <= set("nb")
-    # Both sides: an edit can not be undone with half of a change.
-    if is_change and _is_tile(row[1:5], row[5]) and _is_tile(row[1:5], row[6]):
-        return "changes", row
+    is_edit = kinds in ("iitiii", "iitrii")
+    if is_edit and 0 < row[0] < 2**62 and 0 < row[1] < 2**62:  # type: ignore[operator]
+        return "edits", (*row[:2], str(row[2])[:100], *row[3:])
+    # Rows of formats without a number of the image belong to the first one.
+    if kinds in ("iiiib", "iiiiib"):
+        tile = row if len(row) == 6 else (FIRST_IMAGE, *row)
+        return ("tiles", tile) if _is_tile(tile[0], tile[1:5], tile[5]) else None
+    is_change = len(row) in (7, 8) and set(kinds[:-2]) == {"i"} and set(kinds[-2:]) <= set("nb")
+    if is_change:
+        change = row if len(row) == 8 else (FIRST_IMAGE, *row)
+        # Both sides: an edit can not be undone with half of a change.
+        if all(_is_tile(change[0], change[2:6], side) for side in change[6:]):
+            return "changes", change
     return None
 
 
-def _is_tile(key: tuple[Value, ...], packed: Value) -> bool:
-    numbers = [n for n in key if isinstance(n, int)]
+def _is_image(number: int, row: tuple[Value, ...]) -> bool:
+    text, check = row
+    try:
+        checked_record(number, text, check)  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True
+
+
+def _is_tile(image: Value, key: tuple[Value, ...], packed: Value) -> bool:
+    numbers = [n for n in (image, *key) if isinstance(n, int)]
     return (
         (packed is None or (isinstance(packed, bytes) and len(packed) <= MAX_PACKED_TILE))
         and min(numbers) >= 0
-        and is_sealed(TileKey(*numbers), packed)
+        and is_sealed(TileKey(*numbers[1:]), sealed_for(numbers[0], packed))
     )
 
 
@@ -214,31 +239,13 @@ def _is_tile(key: tuple[Value, ...], packed: Value) -> bool:
 
 def _mend(connection: sqlite3.Connection, report: Report) -> None:
     """Make a project of the rows: whatever it needs is there, and fits."""
-    lost = []
-    position = _known(connection, "position")
-    if not isinstance(position, int) or position < 0:
-        position = connection.execute("SELECT coalesce(max(id), 0) FROM edits").fetchone()[0]
-        lost.append("position in the history")
-    report.from_history = connection.execute(
-        "INSERT OR IGNORE INTO tiles SELECT t, z, row, col, after FROM"
-        " (SELECT t, z, row, col, after, max(edit) FROM changes WHERE edit <= ?"
-        " GROUP BY t, z, row, col) WHERE after IS NOT NULL",
-        (position,),
-    ).rowcount
-    _mend_history(connection, position)
-
-    try:
-        shape = tuple(int(n) for n in _known(connection, "shape"))
-        Annotation(shape)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        lost.append("size of the image")
-        t, z, row, col = connection.execute(
-            "SELECT max(t), max(z), max(row), max(col) FROM tiles"
-        ).fetchone()
-        shape = (0, 0, TILE, TILE) if t is None else (t, z, (row + 1) * TILE, (col + 1) * TILE)
-        shape = (shape[0] + 1, shape[1] + 1, *shape[2:])
-    highest = _drop_unfitting_tiles(connection, shape, report)
-
+    lost = _mend_images(connection, report)
+    highest = 0
+    for (image,) in connection.execute("SELECT id FROM images").fetchall():
+        record = get_image_record(connection, image)
+        _mend_history(connection, image, record["position"])
+        shape = record["shape"]
+        highest = max(highest, _drop_unfitting_tiles(connection, image, shape, report))
     try:
         classes = [ClassInfo(str(c["name"]), str(c["color"]))
                    for c in _known(connection, "classes")]  # fmt: skip
@@ -247,70 +254,119 @@ def _mend(connection: sqlite3.Connection, report: Report) -> None:
         classes = list(DEFAULT_CLASSES)
     for value in range(len(classes) + 1, highest + 1):
         classes.append(ClassInfo(f"class {value}", _LOST_CLASS))
-    if not connection.execute("SELECT 1 FROM properties WHERE name = 'image'").fetchone():
-        lost.append("image")
-        set_value(connection, "image", "null")
-
     history = connection.execute("SELECT coalesce(sum(size), 0) FROM edits").fetchone()[0]
-    values: dict[str, Any] = {
-        "shape": list(shape),
-        "position": position,
-        "classes": [asdict(c) for c in classes],
-        "history": history,
-    }
-    for name, value in values.items():
-        set_value(connection, name, encoded(name, value))
+    listed = [asdict(one) for one in classes]
+    for name, known in (("classes", listed), ("history", history)):
+        set_value(connection, name, encoded(name, known))
     report.lost = tuple(lost)
-    for table in ("tiles", "edits", "models", "runs"):
+    for table in ("images", "tiles", "edits", "models", "runs"):
         count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         setattr(report, table, count)
 
 
-def _mend_history(connection: sqlite3.Connection, position: int) -> None:
+def _mend_images(connection: sqlite3.Connection, report: Report) -> list[str]:
+    """Let every row belong to an image, and have all tiles that the history knows.
+
+    Answers what had to be guessed, in words.
+    """
+    lost: list[str] = []
+    # Formats 1 to 3 had one image, and kept what is known of it among the properties.
+    names = ("shape", "position", "image")
+    old = {name: _known(connection, name) for name in names}
+    kept = [row[0] for row in connection.execute("SELECT name FROM properties")]
+    known = {image for (image,) in connection.execute("SELECT id FROM images")}
+    labelled = connection.execute("SELECT image FROM tiles UNION SELECT image FROM edits")
+    unknown = {image for (image,) in labelled} - known
+    for image in sorted(unknown) if unknown or known else [FIRST_IMAGE]:
+        record = old if image == FIRST_IMAGE else dict.fromkeys(names)
+        if not isinstance(record["position"], int) or record["position"] < 0:
+            newest = "SELECT coalesce(max(id), 0) FROM edits WHERE image = ?"
+            record["position"] = connection.execute(newest, (image,)).fetchone()[0]
+            lost.append("position in the history")
+        if image != FIRST_IMAGE or "image" not in kept:
+            lost.append("image")
+        set_image_record(connection, image, record)
+    connection.execute("DELETE FROM properties WHERE name IN (?, ?, ?)", names)
+    for (image,) in connection.execute("SELECT id FROM images").fetchall():
+        record = get_image_record(connection, image)
+        report.from_history += connection.execute(
+            "INSERT OR IGNORE INTO tiles SELECT ?1, t, z, row, col, after FROM"
+            " (SELECT t, z, row, col, after, max(edit) FROM changes WHERE image = ?1 AND edit <= ?2"
+            " GROUP BY t, z, row, col) WHERE after IS NOT NULL",
+            (image, record["position"]),
+        ).rowcount
+        if not _is_shape(record["shape"]):
+            lost.append("size of the image (guessed from where its labels are)")
+            set_image_record(connection, image, {**record, "shape": _least(connection, image)})
+    return list(dict.fromkeys(lost))
+
+
+def _is_shape(shape: Any) -> bool:
+    try:
+        Annotation(tuple(int(n) for n in shape))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _least(connection: sqlite3.Connection, image: int) -> list[int]:
+    """The smallest (T, Z, Y, X) that holds all tiles of an image."""
+    t, z, row, col = connection.execute(
+        "SELECT max(t), max(z), max(row), max(col) FROM tiles WHERE image = ?", (image,)
+    ).fetchone()
+    return [1, 1, TILE, TILE] if t is None else [t + 1, z + 1, (row + 1) * TILE, (col + 1) * TILE]
+
+
+def _mend_history(connection: sqlite3.Connection, image: int, position: int) -> None:
     """Keep the unbroken run of whole edits around the present."""
-    connection.execute(
-        "UPDATE edits SET parts = (SELECT count(*) FROM changes WHERE edit = id) WHERE parts < 0"
-    )
-    whole = (
-        "SELECT id FROM edits WHERE parts > 0"
-        " AND parts = (SELECT count(*) FROM changes WHERE edit = id)"
-    )
+    parts = "(SELECT count(*) FROM changes AS c WHERE c.image = edits.image AND c.edit = edits.id)"
+    connection.execute(f"UPDATE edits SET parts = {parts} WHERE parts < 0 AND image = ?", (image,))
+    whole = f"SELECT id FROM edits WHERE image = ? AND parts > 0 AND parts = {parts}"
     first, last = position + 1, position
-    for (number,) in connection.execute(f"{whole} AND id <= ? ORDER BY id DESC", (position,)):
+    for (number,) in connection.execute(f"{whole} AND id <= ? ORDER BY id DESC", (image, position)):
         if number != first - 1:
             break
         first = number
-    for (number,) in connection.execute(f"{whole} AND id > ? ORDER BY id", (position,)):
+    for (number,) in connection.execute(f"{whole} AND id > ? ORDER BY id", (image, position)):
         if number != last + 1:
             break
         last = number
     for table, column in (("edits", "id"), ("changes", "edit")):
-        connection.execute(f"DELETE FROM {table} WHERE {column} NOT BETWEEN ? AND ?", (first, last))
+        connection.execute(
+            f"DELETE FROM {table} WHERE image = ? AND {column} NOT BETWEEN ? AND ?",
+            (image, first, last),
+        )
     connection.execute(
         "UPDATE edits SET size = (SELECT coalesce(sum(coalesce(length(before), 0) +"
-        " coalesce(length(after), 0)), 0) FROM changes WHERE edit = id)"
+        " coalesce(length(after), 0)), 0) FROM changes AS c"
+        " WHERE c.image = edits.image AND c.edit = edits.id) WHERE image = ?",
+        (image,),
     )
 
 
 def _drop_unfitting_tiles(
-    connection: sqlite3.Connection, shape: tuple[int, ...], report: Report
+    connection: sqlite3.Connection, image: int, shape: Any, report: Report
 ) -> int:
     """Remove tiles that are none or lie outside the image; answers the highest class of all."""
     highest = 0
     unfit = []
-    for *numbers, packed in connection.execute("SELECT * FROM tiles"):
+    rows = "SELECT t, z, row, col, data FROM tiles WHERE image = ?"
+    for *numbers, packed in connection.execute(rows, (image,)):
         key = TileKey(*numbers)
         try:
-            tile = unpack_tile(key, packed)
-            if tile is None:
+            data = sealed_for(image, packed)
+            tile = unpack_tile(key, data)
+            if data is None or tile is None:
                 raise AnnotationError("no tile")
-            Annotation.from_tiles(shape, [(key, tile)])  # type: ignore[arg-type]
+            Annotation.from_packed(tuple(shape), [(key, data)])
         except AnnotationError:
-            unfit.append(numbers)
+            unfit.append((image, *numbers))
         else:
             highest = max(highest, int(classes_of(tile).max()))
     report.damaged += len(unfit)
-    connection.executemany("DELETE FROM tiles WHERE t = ? AND z = ? AND row = ? AND col = ?", unfit)
+    connection.executemany(
+        "DELETE FROM tiles WHERE image = ? AND t = ? AND z = ? AND row = ? AND col = ?", unfit
+    )
     return highest
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from unet_core.atomic import sync_file
 from unet_core.contours import Contour, contours
-from unet_core.export import ExportError, Progress, differs, forget_cached, writing
+from unet_core.export import ExportError, Progress, differs, forget_cached, legible, writing
 from unet_core.masks import Masks
 from unet_core.shapes import Ring, Shape, ShapeError, painted, ring_of
 from unet_core.stack import PlaneIndex, Stack
@@ -257,7 +257,7 @@ def _plane(roi: ImagejRoi, stack: Stack) -> PlaneIndex | None:
 def _properties(facts: Mapping[str, str]) -> str:
     """ImageJ's properties: a line for each, in characters of two bytes (all that ROIs know)."""
     text = "".join(f"{key}: {' '.join(value.splitlines())}\n" for key, value in facts.items())
-    return "".join(c if c <= "\uffff" else "?" for c in text)
+    return "".join(c if c <= "\uffff" else "?" for c in legible(text))
 
 
 def _comment(notes: Mapping[str, str]) -> bytes:

@@ -121,9 +121,9 @@ def predicting(
     work = ((pixels, tile) for p in planes for pixels in [stack.lazy_plane(*p)] for tile in tiles)
     for n, part in enumerate(predictor.each(work, ranges)):
         i, j = divmod(n, len(tiles))
-        probabilities[(i, slice(None), *tiles[j].core.slices)] = part.probabilities
+        probabilities[i][(slice(None), *tiles[j].core.slices)] = part.probabilities
         if interiors is not None and part.interior is not None:
-            interiors[(i, *tiles[j].core.slices)] = interior_levels(part.interior)
+            interiors[i][tiles[j].core.slices] = interior_levels(part.interior)
         yield Progress(n + 1, total, "Predicting")
 
     notes = {

@@ -17,30 +17,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unet_core.reading import Reading
 from unet_core.tiling import Rect
 
 Array = np.ndarray[Any, Any]
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (
+    ".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".png", ".jpg", ".jpeg", ".npy",
+    ".h5", ".hdf5", ".hdf", ".he5", ".czi", ".lif", ".nd2",
+)  # fmt: skip
+"""What image files are called; OME-Zarr images are folders, see `FOLDER_SUFFIXES`."""
 
-# What other programs write, by the first bytes of the file. These are recognised only to say so.
-_FOREIGN = (
-    (b"ZISRAWFILE", "a CZI file (ZEISS), which Limn cannot open yet: save it as OME-TIFF"),
-    (b"\x70\x00\x00\x00", "a LIF file (Leica), which Limn cannot open yet: save it as OME-TIFF"),
-    (b"\xda\xce\xbe\x0a", "an ND2 file (Nikon), which Limn cannot open yet: save it as OME-TIFF"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 or ND2 file, which Limn cannot open: save it as TIFF"),
-    (b"\xd0\xcf\x11\xe0", "an OIB or Office file, which Limn cannot open: save images as OME-TIFF"),
-    (b"\x89HDF", "an HDF5 file, which Limn cannot open yet: save the image as OME-TIFF"),
-    (b"GIF8", "a GIF, which Limn cannot open: save it as TIFF or PNG"),
-    (b"BM", "a BMP, which Limn cannot open: save it as TIFF or PNG"),
-    (b"SQLite format 3", "a Limn project or another database, not an image"),
-    (b"PK\x03\x04", "a zip archive, not an image: unpack it first"),
-    (b"%PDF", "a PDF, not an image"),
-    (b"<?xml", "an XML file, not an image: choose one of the TIFF files that belong to it"),
-)
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_JPEG_START = b"\xff\xd8\xff"
+FOLDER_SUFFIXES = (".zarr",)
+"""Folders of such names are images."""
 
 LARGE_PIXELS = 4096 * 4096
 """Planes of more pixels than this are read in parts, as these are needed; see `Stack.is_large`."""
@@ -90,8 +79,10 @@ class Source:
     reduced: tuple["Source", ...] = ()
     stated_axes: str = ""  # axes to keep although their size is 1
     pixel_size: tuple[float, float, float] | None = None
+    z_stated: bool | None = None  # None: where z is not 1.0, which also stands for "not stated"
     time_interval: float | None = None
     channel_names: tuple[str, ...] = ()
+    channel_colors: tuple[str, ...] = ()  # "#rrggbb", "" where the file does not say
     is_rgb: bool = False
     has_alpha: bool = False
     white_is: int | None = None  # MinIsWhite images: the value that stands for black
@@ -117,17 +108,23 @@ class Stack:
     axes           the axes that the file really has: part of "TZCYX", in that order, ending "YX";
                    an axis of size 1 is kept where the file states it
     pixel_size     (z, y, x) in micrometres, or None; z is 1.0 where the file states only y and x
+    z_stated       whether the file states z
     time_interval  seconds between time points, or None
     channel_names  one per channel
+    channel_colors "#rrggbb", one per channel; "" where the file does not say
+    reading        how it was opened, where there was something to choose
     is_rgb         the three channels are red, green, blue
     levels         (height, width) of the planes: full size, then the smaller copies in the file
     """
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: Source, reading: Reading | None = None) -> None:
         self.path = path
+        self.reading = reading or Reading()
         self.is_rgb = source.is_rgb
         self.dtype = source.dtype
-        self.pixel_size = source.pixel_size
+        self.pixel_size = size = source.pixel_size
+        stated = source.z_stated
+        self.z_stated = size is not None and (size[0] != 1.0 if stated is None else stated)
         self.time_interval = source.time_interval
         self._source = source
         self._samples = source.size("S") - source.has_alpha
@@ -146,6 +143,8 @@ class Stack:
             if self.is_rgb:
                 names = ("Red", "Green", "Blue")
         self.channel_names = names
+        colors = source.channel_colors
+        self.channel_colors = colors if len(colors) == channels else ("",) * channels
         self._levels = (source, *source.reduced)
         self.levels = tuple((level.size("Y"), level.size("X")) for level in self._levels)
         self.cache_bytes = _CACHE_BYTES
@@ -295,7 +294,7 @@ class Stack:
         try:
             size = self.path.stat().st_size
         except OSError as error:
-            raise StackError(f"{self.path.name} can no longer be read: {_why(error)}.") from error
+            raise StackError(f"{self.path.name} can no longer be read: {why(error)}.") from error
         if size < source.least_file_size:
             raise StackError(f"{self.path.name} has become shorter since it was opened.")
 
@@ -306,7 +305,7 @@ class Stack:
         except StackError:
             raise
         except OSError as error:
-            raise StackError(f"{self.path.name} can no longer be read: {_why(error)}.") from error
+            raise StackError(f"{self.path.name} can no longer be read: {why(error)}.") from error
         except MemoryError as error:
             raise StackError(
                 f"{self.path.name} has planes too large for this computer's memory."
@@ -343,39 +342,49 @@ class LazyPlane:
         return self._stack.region(self._t, self._z, part)[channels]
 
 
-def open_stack(path: str | os.PathLike[str]) -> Stack:
-    """Open a TIFF (ImageJ, OME, tifffile, plain), PNG or JPEG image; only the header is read.
+def open_stack(path: str | os.PathLike[str], reading: Reading | None = None) -> Stack:
+    """Open an image file, or a folder that is one image; only the header is read.
 
-    Without axis names in the file, three dimensions are ZYX, four are TZYX (ZCYX where the third
-    last has at most 4 planes), five are TZCYX. The alpha channel is dropped, palettes are given
-    as values, MinIsWhite images are inverted. Of several images in a file the first, at full
-    resolution, is opened. Raises StackError with one sentence.
+    TIFF of all kinds, PNG, JPEG, NumPy, HDF5, OME-Zarr, CZI, LIF and ND2 (the latter two with
+    `limn[formats]`), folders of numbered images. `reading` says which image of the file, and what
+    its axes mean. Without it the first image is opened, at full resolution; and without axis names
+    in the file three dimensions are ZYX, four are TZYX (ZCYX where the third last has at most 4
+    planes), five are TZCYX. The alpha channel is dropped, palettes are given as values, MinIsWhite
+    images are inverted. Raises StackError with one sentence.
     """
-    path = Path(path)
-    return Stack(path, _open_source(path))
+    from unet_core.openers import open_source  # which needs this module
+
+    where, source, read = open_source(Path(path), reading)
+    return Stack(where, source, read)
 
 
-def open_stored(path: str | os.PathLike[str]) -> Stack:
+def open_stored(path: str | os.PathLike[str], reading: Reading | None = None) -> Stack:
     """Open an image with its values exactly as stored: nothing inverted, no alpha dropped.
 
     For label images, whose values are numbers and not brightness. Raises StackError.
     """
-    path = Path(path)
-    source = _open_source(path)
+    from unet_core.openers import open_source
+
+    where, source, read = open_source(Path(path), reading)
     source.white_is = None
     source.has_alpha = False
     source.is_rgb = False
     source.reduced = ()
-    return Stack(path, source)
+    return Stack(where, source, read)
 
 
 def fingerprint_of(path: Path) -> str:
     """A short text that changes with a file's content: its size and three blocks, hashed.
 
-    Raises StackError where the file can not be read.
+    Of a folder that is an image, see `folders.fingerprint`. Raises StackError where it can not be
+    read.
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
+        if path.is_dir():
+            from unet_core.folders import fingerprint
+
+            return fingerprint(path)
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             digest.update(size.to_bytes(8, "little"))
@@ -383,7 +392,7 @@ def fingerprint_of(path: Path) -> str:
                 file.seek(start)
                 digest.update(file.read(_FINGERPRINT_BLOCK))
     except OSError as error:
-        raise StackError(f"{path.name} can no longer be read: {_why(error)}.") from error
+        raise StackError(f"{path.name} can no longer be read: {why(error)}.") from error
     return digest.hexdigest()
 
 
@@ -394,70 +403,6 @@ def refuse_absurd(name: str, page_bytes: int, file_bytes: int) -> None:
             f"{name} is damaged: its header promises planes of {page_bytes / 2**30:,.0f} GiB, "
             "far more than the file holds."
         )
-
-
-def _open_source(path: Path) -> Source:
-    try:
-        if path.is_dir():
-            raise StackError(f"{path.name} is a folder, not an image: choose a file inside it.")
-        with path.open("rb") as file:
-            start = file.read(16)
-    except FileNotFoundError as error:
-        raise StackError(f"{path.name} does not exist in {path.absolute().parent}.") from error
-    except OSError as error:
-        raise StackError(f"{path.name} cannot be read: {_why(error)}.") from error
-    except ValueError as error:  # a NUL in the name
-        raise StackError(f"{path.name!r} is not a file name.") from error
-    if not start:
-        raise StackError(f"{path.name} is empty (0 bytes): copy the image again.")
-    if start.startswith(_TIFF_STARTS):
-        from unet_core.tiff_reader import read_tiff  # tifffile only when needed
-
-        return read_tiff(path)
-    if start.startswith(_PNG_START) or start.startswith(_JPEG_START):
-        return _read_picture(path)
-    for signature, what in _FOREIGN:
-        if start.startswith(signature):
-            raise StackError(f"{path.name} is {what}.")
-    raise StackError(f"{path.name} is not an image that Limn can open: choose a TIFF, PNG or JPEG.")
-
-
-def _read_picture(path: Path) -> Source:
-    """Decode a PNG or JPEG at once: these are single planes, and soon wanted."""
-    import imagecodecs
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StackError(f"{path.name} cannot be read: {_why(error)}.") from error
-    kind = "PNG" if data.startswith(_PNG_START) else "JPEG"
-    try:
-        if kind == "PNG":
-            width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-            refuse_absurd(path.name, width * height, len(data))
-            image = imagecodecs.png_decode(data)
-        else:
-            # The decoder fills what is missing with grey: look for the end mark ourselves.
-            if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-                raise ValueError("no end of image")
-            image = imagecodecs.jpeg8_decode(data)
-            if image.ndim == 3 and image.shape[2] == 4:
-                raise StackError(f"{path.name} is in CMYK (for print): save it as RGB.")
-    except StackError:
-        raise
-    except Exception as error:
-        raise StackError(f"{path.name} is a damaged or incomplete {kind} file.") from error
-    samples = image.shape[2] if image.ndim == 3 else 1
-    return Source(
-        outer_axes="",
-        outer_shape=(),
-        inner_axes="YXS"[: image.ndim],
-        inner_shape=image.shape,
-        dtype=image.dtype,
-        read_page=lambda number: image,
-        is_rgb=samples in (3, 4),
-        has_alpha=samples in (2, 4),
-    )
 
 
 def _inverted(plane: Array, black: int) -> Array:
@@ -471,7 +416,7 @@ def _inverted(plane: Array, black: int) -> Array:
     return plane  # floating point has no agreed black: as stored
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "you have no permission to read it"
     return (error.strerror or "the system refused").lower()

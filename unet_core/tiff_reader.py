@@ -12,6 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import tifffile
 
+from unet_core.axes import UNKNOWN, collapsed
+from unet_core.ome_sets import open_set
+from unet_core.reading import Contents, Series, distinct
 from unet_core.stack import Array, Source, StackError, refuse_absurd
 from unet_core.tiff_metadata import TiffMetadata, read_metadata
 from unet_core.tiff_parts import PartReader
@@ -27,22 +30,21 @@ _JPEG_COMPRESSIONS = {6, 7, 33007, 34892, 33003, 33004, 33005, 34712, 22610}
 # Bytes of each TIFF data type, by its number
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
                16: 8, 17: 8, 18: 8}  # fmt: skip
-_LABELS_IN_ORDER = {1: "Z", 2: "TZ", 3: "TZC"}
 
 
-def read_tiff(path: Path) -> Source:
-    """Open the first image of a TIFF at full resolution. Raises StackError with one sentence."""
+def read_tiff(path: Path) -> Contents:
+    """The images of a TIFF, at full resolution. Raises StackError with one sentence."""
     name = path.name
     try:
         if path.suffix.lower() != ".lsm":  # beyond 4 GiB their offsets wrap; tifffile repairs them
             _check_page_chain(path)
-        file = tifffile.TiffFile(path)
+        file = open_set(path)
     except StackError:
         raise
     except Exception as error:
         raise _damaged(name) from error
     try:
-        return _read_first_series(path, file)
+        return Contents(path, _all_series(path, file), file.close)
     except BaseException as error:
         file.close()
         if isinstance(error, StackError) or not isinstance(error, Exception):
@@ -50,18 +52,62 @@ def read_tiff(path: Path) -> Source:
         raise _damaged(name) from error
 
 
-def _read_first_series(path: Path, file: tifffile.TiffFile) -> Source:
-    name, file_size = path.name, file.filehandle.size
-    series = file.series[0]
-    key = series.keyframe
+def _all_series(path: Path, file: tifffile.TiffFile) -> tuple[Series, ...]:
+    """The first image must be a sound one; others are left out where they are not."""
+    found = [(number, series) for number, series in enumerate(file.series) if series.dtype]
+    if not found or found[0][0] != 0:
+        _check_pixels(
+            path.name, file.series[0].keyframe, file.series[0].dtype, (1,), file.filehandle.size
+        )
+        raise _damaged(path.name)
+    names = distinct([series.name.strip() or f"Image {i + 1}" for i, series in found])
+    result = []
+    for (number, series), name in zip(found, names, strict=True):
+        try:
+            one = _one_series(path, file, number, series, name)
+        except StackError:
+            if number == 0:
+                raise
+            continue
+        result.append(one)
+    return tuple(result)
+
+
+def _one_series(
+    path: Path, file: tifffile.TiffFile, number: int, series: tifffile.TiffPageSeries, name: str
+) -> Series:
     if file.is_imagej and series.kind in ("generic", "uniform"):
         # tifffile falls back to the first page where ImageJ's description asks for more data
-        raise _cut_short(name)
+        raise _cut_short(path.name)
+    key = series.keyframe
     shape, axes = tuple(series.get_shape(False)), series.get_axes(False)
-    _check_pixels(name, key, series.dtype, shape, file_size)
-    metadata = read_metadata(file, series)
-    axes = _named_axes(name, axes, shape, series.kind, metadata, key.planarconfig)
+    _check_pixels(path.name, key, series.dtype, shape, file.filehandle.size)
+    metadata = read_metadata(file, series, number)
+    letters = _letters(path.name, axes, shape, series.kind, metadata, key.planarconfig)
 
+    def opened(axes: str) -> Source:
+        try:
+            return _open_series(path, file, series, axes, metadata)
+        except StackError:
+            raise
+        except Exception as error:
+            raise _damaged(path.name) from error
+
+    auxiliary = number > 0 and series.kind in ("svs", "ndpi", "scn", "philips", "bif", "qpi")
+    return Series(name, letters, shape, np.dtype(series.dtype), opened, auxiliary)
+
+
+def _open_series(
+    path: Path,
+    file: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    axes: str,
+    metadata: TiffMetadata,
+) -> Source:
+    key, shape = series.keyframe, tuple(series.get_shape(False))
+    stated = metadata.stated_axes
+    if series.kind == "shaped":
+        stated = "".join(a for a in axes if a in "TZC")
     source = Source(
         outer_axes="",
         outer_shape=(),
@@ -69,10 +115,12 @@ def _read_first_series(path: Path, file: tifffile.TiffFile) -> Source:
         inner_shape=shape,
         dtype=np.dtype(series.dtype).newbyteorder("="),
         read_page=lambda number: _never(),
-        stated_axes=metadata.stated_axes,
+        stated_axes=stated,
         pixel_size=metadata.pixel_size,
+        z_stated=metadata.z_stated,
         time_interval=metadata.time_interval,
         channel_names=metadata.channel_names,
+        channel_colors=metadata.channel_colors,
         files=(path,),
     )
     samples = source.size("S")
@@ -287,8 +335,12 @@ def _check_pixels(
         )
     is_jpeg_colour = key.photometric == _YCBCR and key.compression in _JPEG_COMPRESSIONS
     if key.photometric not in _READABLE_PHOTOMETRICS and not is_jpeg_colour:
-        what = "CMYK (for print)" if key.photometric == _CMYK else "an unusual colour space"
-        raise StackError(f"{name} is in {what}: save it as RGB or as grey values.")
+        if key.photometric == _CMYK:
+            raise StackError(
+                f"{name} is in CMYK (inks, for print), whose colours depend on the printer: save "
+                "it as RGB."
+            )
+        raise StackError(f"{name} is in an unusual colour space: save it as RGB or grey values.")
     refuse_absurd(name, math.prod(key.shape) * dtype.itemsize, file_size)
 
 
@@ -308,7 +360,7 @@ def _check_extent(name: str, page: Any, file_size: int) -> None:
             raise _cut_short(name)
 
 
-def _named_axes(
+def _letters(
     name: str,
     axes: str,
     shape: tuple[int, ...],
@@ -316,41 +368,19 @@ def _named_axes(
     metadata: TiffMetadata,
     planar_configuration: int,
 ) -> str:
-    """Give each dimension one of the letters T, Z, C, S, Y, X, or "_" (size 1, no meaning)."""
+    """Give each dimension one of the letters T, Z, C, S, Y, X, "_" (size 1, no meaning) or "?"."""
     if kind == "shaped" and not metadata.names_axes and planar_configuration == 2:
         # tifffile.imwrite(path, zyx) stores 3 or 4 slices as "separate colour planes" unless it
         # is told otherwise; a stack is what was meant far more often.
         axes = axes.replace("S", "Q")
-    letters = list(axes)
+    letters = [a if a in "TZCSYX" else UNKNOWN for a in axes]
     for i, letter in enumerate(letters):
-        if letter not in "TZCSYX" and shape[i] == 1 and (kind != "shaped" or metadata.names_axes):
+        if letter == UNKNOWN and shape[i] == 1 and (kind != "shaped" or metadata.names_axes):
             letters[i] = "_"
-    unknown = [i for i, letter in enumerate(letters) if letter not in "TZCSYX_"]
-    if len(unknown) > 3:
-        for i in [i for i in unknown if shape[i] == 1][: len(unknown) - 3]:
-            letters[i] = "_"
-        unknown = [i for i in unknown if letters[i] != "_"]
-    known = set(letters) & set("TZC")
-    if len(unknown) + len(known) > 3:
-        raise StackError(
-            f"{name} has {len(unknown) + len(known) + 2} dimensions; Limn opens up to time, "
-            "slices, channels, height and width: save a part of it."
-        )
-    if known:
-        free = [a for a in "ZTC" if a not in known]
-        for i, letter in zip(unknown, free, strict=False):
-            letters[i] = letter
-    elif unknown:
-        names = _LABELS_IN_ORDER[len(unknown)]
-        if len(unknown) == 2 and "S" not in letters and shape[unknown[1]] <= 4:
-            names = "ZC"
-        for i, letter in zip(unknown, names, strict=True):
-            letters[i] = letter
-    if kind == "shaped":
-        metadata.stated_axes = "".join(a for a in letters if a in "TZC")
-    if len({a for a in letters if a != "_"}) != sum(a != "_" for a in letters):
+    known = [a for a in letters if a in "TZCSYX"]
+    if len(set(known)) != len(known):
         raise StackError(f"{name} names one of its axes twice ({axes}): save it again.")
-    return "".join(letters)
+    return collapsed(name, "".join(letters), shape)
 
 
 def _outer_dimensions(shape: Sequence[int], pages: int, page_size: int) -> int | None:

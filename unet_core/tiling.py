@@ -41,9 +41,15 @@ class Rect(NamedTuple):
 
     def intersect(self, other: Rect) -> Rect:
         """What both cover; `.empty` where they do not meet."""
-        y, x = max(self.y, other.y), max(self.x, other.x)
-        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
-        return Rect(y, x, max(0, bottom - y), max(0, right - x))
+        # Written out: while painting it is asked many times for each move of the mouse.
+        y, x, height, width = self
+        top, left, its_height, its_width = other
+        bottom, right = y + height, x + width
+        its_bottom, its_right = top + its_height, left + its_width
+        y, x = (y if y > top else top), (x if x > left else left)
+        height = (bottom if bottom < its_bottom else its_bottom) - y
+        width = (right if right < its_right else its_right) - x
+        return Rect(y, x, height if height > 0 else 0, width if width > 0 else 0)
 
     def union(self, other: Rect) -> Rect:
         """The smallest rectangle around both; an empty one adds nothing."""
@@ -105,8 +111,11 @@ def cover(
         raise ValueError(f"core {core} and halo {halo} must be multiples of the stride {stride}")
     tiles = []
     plane = Rect(0, 0, height, width)
-    for y in range(0, height, core):
-        for x in range(0, width, core):
+    wanted = plane if view is None else view.intersect(plane)
+    if wanted.empty:
+        return []
+    for y in range(wanted.y - wanted.y % core, wanted.bottom, core):
+        for x in range(wanted.x - wanted.x % core, wanted.right, core):
             kept = Rect(y, x, core, core).intersect(plane)
             grown = Rect(y, x, round_up(kept.height, stride), round_up(kept.width, stride))
             tiles.append(Tile(kept, grown.expand(halo)))
@@ -119,4 +128,4 @@ def cover(
         dx = tile.core.x + tile.core.width / 2 - centre_x
         return dy * dy + dx * dx
 
-    return sorted((t for t in tiles if not t.core.intersect(view).empty), key=distance)
+    return sorted(tiles, key=distance)

@@ -8,7 +8,7 @@ import tifffile
 from pytestqt.qtbot import QtBot
 
 from app.document import MAX_BRUSH, Document
-from unet_core.annotation import Annotation, AnnotationError, Edit, History, TileChange, TileKey
+from unet_core.annotation import Annotation, AnnotationError, Edit, History, Tile, TileChange, TileKey
 from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
 
@@ -42,6 +42,9 @@ class Heard:
         document.edited.connect(self.edits.append)
         document.edited.connect(lambda _: self.said.append("edited"))
         document.labels_changed.connect(lambda plane, rect: self.labels.append((plane, rect)))
+        document.labels_edited.connect(
+            lambda edit: self.labels.extend((c.key.plane, c.extent) for c in edit.changes)
+        )
 
 
 def paint(document: Document, *points: tuple[float, float], erase: bool = False) -> None:
@@ -145,8 +148,9 @@ def test_undo_during_a_stroke_takes_back_that_stroke(document: Document) -> None
 
 
 def test_a_damaged_edit_is_told_and_the_history_stays_where_it_was(document: Document) -> None:
-    never_painted = np.full((256, 256), 2, np.uint8)
-    wrong = Edit("stroke", (TileChange(TileKey(0, 0, 0, 0), None, never_painted),))
+    key = TileKey(0, 0, 0, 0)
+    never_painted = Tile(key, np.full((256, 256), 2 << 24, np.uint32))
+    wrong = Edit("stroke", (TileChange(key, None, never_painted),))
     document.history.push(wrong)
     with pytest.raises(AnnotationError):
         document.undo()

@@ -16,7 +16,7 @@ from app.engine import BUNDLED, MODEL_FILE, Engine, ExportRequest
 from tests.annotator import annotate
 from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
-from unet_core import head
+from unet_core import device, head
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
@@ -647,3 +647,32 @@ def test_the_process_ends_cleanly_while_it_trains(tmp_path, stack):
         timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_memory_is_given_back_when_long_jobs_end_and_not_in_the_window(
+    qtbot, engine, cells, tmp_path, monkeypatch
+):
+    given_back = []
+    monkeypatch.setattr(
+        device, "release", lambda which: given_back.append((which.type, threading.get_ident()))
+    )
+    with qtbot.waitSignal(engine.tiles_ready):
+        engine.set_view(PLANE, ALL)
+    idle(qtbot, engine)
+    assert not given_back, "the next prediction will ask for the same again"
+    with qtbot.waitSignal(engine.training_finished):
+        engine.train(labels_for(cells))
+    idle(qtbot, engine)
+    assert len(given_back) == 1
+    engine.training_steps = 10_000
+    with qtbot.waitSignal(engine.training_progress):
+        engine.train(labels_for(cells))
+    with qtbot.waitSignal(engine.training_finished):
+        engine.stop()
+    idle(qtbot, engine)
+    assert len(given_back) == 2
+    with qtbot.waitSignal(engine.export_finished):
+        engine.export(ExportRequest(tmp_path / "classes.tif", "classes"))
+    assert len(given_back) == 3
+    assert {which for which, _ in given_back} == {"cpu"}
+    assert threading.get_ident() not in {thread for _, thread in given_back}

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.patience import PATIENCE
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
 from unet_core.model import Model
 from unet_core.places import is_recovery
-from unet_core.project import ImageReference, Project, ProjectError
+from unet_core.project import ImageReference, Project, ProjectError, ProjectReadOnlyError
 from unet_core.recovery import unfinished
 from unet_core.stack import PlaneIndex, open_stack
 
@@ -182,7 +183,7 @@ def test_a_project_that_may_not_be_written_can_be_looked_at(
 
     def refuse(cls, path, *, read_only=False):
         if not read_only:
-            raise ProjectError(f"{path} can not be written (the file or its folder is read-only).")
+            raise ProjectReadOnlyError(f"{path} can not be written (its folder is read-only).")
         return opened(cls, path, read_only=True)
 
     monkeypatch.setattr(Project, "open", classmethod(refuse))
@@ -198,8 +199,13 @@ def test_a_damaged_project_is_rescued_into_a_new_one(
     make_window, project, tmp_path, qtbot, monkeypatch
 ):
     expected, _ = labels(project)
+    with closing(sqlite3.connect(project)) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'tiles'"
+        ).fetchone()
     data = bytearray(project.read_bytes())
-    data[8192 + 8 : 8192 + 40] = b"\xff" * 32  # the page of the label tiles
+    begin = 4096 * (page - 1)
+    data[begin + 8 : begin + 40] = b"\xff" * 32
     project.write_bytes(data)
     before = digest(project)
     target = tmp_path / "rescued.limn"
@@ -231,6 +237,10 @@ def test_labels_without_their_image_lie_on_an_empty_picture(
     paint(window, qtbot, 70)
     painted = window.document.annotation.read(PLANE)
     assert not np.array_equal(painted, expected)
+    assert "nothing to learn from an empty picture" in window.desk.reason
+    assert not window.actions_by_id["train"].isEnabled()
+    window.desk.train()
+    assert window.engine.busy != "training"
     # In a folder where it is not:
     answer(monkeypatch, "getExistingDirectory", project.parent)
     press(window, "Look in a folder…", qtbot)
@@ -238,6 +248,7 @@ def test_labels_without_their_image_lie_on_an_empty_picture(
     with qtbot.waitSignal(window.files.located):
         window.files.locate(tmp_path / "some")
     assert window.document.stack.path == away
+    assert window.desk.reason is None
     qtbot.waitUntil(lambda: window.viewport.paintable)
     assert np.array_equal(window.document.annotation.read(PLANE), painted)
     assert window.document.history.can_undo
@@ -300,10 +311,10 @@ def full_disk(monkeypatch, folder):
     failing = [True]
     record = Project.record
 
-    def fail(project, edit):
+    def fail(project, *arguments):
         if failing and project.path.is_relative_to(folder):
             raise ProjectError(f"{project.path} can not be saved because the disk is full.")
-        record(project, edit)
+        record(project, *arguments)
 
     monkeypatch.setattr(Project, "record", fail)
     return failing.clear
@@ -348,6 +359,27 @@ def test_unsaved_strokes_are_not_left_for_another_image(
     assert len(window.document.history) == 3
 
 
+def test_what_is_opened_while_something_else_is_put_in_place_comes_next(
+    make_window, image, project, tmp_path, qtbot, monkeypatch
+):
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, np.zeros((60, 60), np.uint8))
+    window = make_window(image)
+    goes_on, load = threading.Event(), Project.load
+
+    def slow(loading, *arguments):
+        assert goes_on.wait(PATIENCE)
+        return load(loading, *arguments)
+
+    monkeypatch.setattr(Project, "load", slow)
+    window.files.open(project)
+    qtbot.waitUntil(lambda: window.files.switching)
+    window.files.open(other)
+    goes_on.set()
+    qtbot.waitUntil(lambda: window.document.stack.path == other)
+    assert window.isEnabled() and window.files.project is None
+
+
 def test_closing_all_the_same_still_keeps_the_strokes(make_window, project, qtbot, monkeypatch):
     window = make_window(project)
     full_disk(monkeypatch, project.parent)
@@ -378,9 +410,9 @@ def test_the_view_is_remembered_although_another_image_is_being_opened(
     held = threading.Event()
     real = opening.open_stack
 
-    def slow(path):
+    def slow(path, reading=None):
         assert held.wait(PATIENCE)
-        return real(path)
+        return real(path, reading)
 
     monkeypatch.setattr(opening, "open_stack", slow)
     with qtbot.waitSignal(window.files.opened):
@@ -449,10 +481,10 @@ def test_a_disk_that_does_not_answer(make_window, project, tmp_path, qtbot, monk
     window = make_window(project)
     answers, record = threading.Event(), Project.record
 
-    def hang(writing, edit):
+    def hang(writing, *arguments):
         if writing.path == project:
             assert answers.wait(PATIENCE)
-        record(writing, edit)
+        record(writing, *arguments)
 
     monkeypatch.setattr(Project, "record", hang)
     monkeypatch.setattr(saver, "HANG_SECONDS", 0.0)

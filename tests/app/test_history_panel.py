@@ -302,7 +302,7 @@ def test_views_hear_of_every_change(qapp, steps):
 def test_a_stroke_costs_a_row_however_long_the_list_is(qapp):
     annotation, model = Annotation((1, 1, 50, 50)), HistoryModel()
     edit = annotation.write(PlaneIndex(0, 0), np.ones((1, 1), np.uint8))
-    history = History([edit.packed()] * 5000)
+    history = History([edit] * 5000)
     model.show_history(history, (1, 1))
     mirror = Mirror(model)
     inserted, read = [], []

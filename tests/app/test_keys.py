@@ -25,8 +25,11 @@ KEYS = {
     "pick": "K",
     "brush_smaller": "[",
     "brush_larger": "]",
-    "z_previous": "Left PgUp",
-    "z_next": "Right PgDown",
+    "z_previous": "Left",
+    "z_next": "Right",
+    "image_previous": "PgUp",
+    "image_next": "PgDown",
+    "review": "R",
     "z_back": "Alt+Left",
     "z_forward": "Alt+Right",
     "z_first": "Home",
@@ -112,7 +115,7 @@ def test_every_single_key_is_promised():
 def test_keys_go_through_the_stack(window, qtbot):
     window.viewport.setFocus()
     went = []
-    keys = "End PgUp Left Home PgDown Right Alt+Right Alt+Left Shift+Right"
+    keys = "End Left Left Home Right Right Alt+Right Alt+Left Shift+Right"
     for key in keys.split():
         press(qtbot, window, key)
         went.append(tuple(window.document.plane))

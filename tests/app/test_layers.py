@@ -259,6 +259,22 @@ def test_tiles_of_another_plane_are_refused_and_a_new_plane_starts_empty() -> No
     assert layer.read(Rect(0, 0, 8, 8)).shape == (0, 8, 8)
 
 
+def test_of_a_giant_plane_the_prediction_is_held_where_it_was_made_last(
+    small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "MOST_BLOCKS", 9)
+    layer = PredictionLayer()
+    layer.set_plane(PLANE, 3000, 3000)
+    ones = np.ones((1, 32, 32), np.uint8)
+    for x in range(0, 3000, 32):
+        layer.put(PLANE, Rect(64, x, 32, 32), ones, ones[0])
+        assert len(layer.blocks) <= 9
+    assert (layer.read(Rect(64, 2976 - 8 * 32, 32, 9 * 32 - 8)) == 1).all()
+    assert not layer.read(Rect(0, 0, 3000, 2976 - 8 * 32)).any()
+    assert not layer.read_interior(Rect(0, 0, 3000, 2976 - 8 * 32)).any()
+    painted(layer.paint, 100, 100)
+
+
 def test_a_snapshot_of_the_prediction_stays_as_it_was(small_blocks: None) -> None:
     layer = PredictionLayer()
     layer.set_plane(PLANE, 90, 70)

@@ -432,10 +432,10 @@ def test_a_disk_that_fails_is_told_and_nothing_is_called_saved(
     failing = [True]
     record = Project.record
 
-    def fail(project, edit):
+    def fail(project, *arguments):
         if failing[0]:
             raise ProjectError("The disk is full; make room.")
-        record(project, edit)
+        record(project, *arguments)
 
     monkeypatch.setattr(Project, "record", fail)
     paint(window, qtbot)

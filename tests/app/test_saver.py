@@ -138,9 +138,9 @@ def test_nothing_is_written_in_the_gui_thread(qtbot, saver, stack, monkeypatch):
     threads = set()
     record = Project.record
 
-    def watched(self, edit):
+    def watched(self, *arguments):
         threads.add(threading.get_ident())
-        record(self, edit)
+        record(self, *arguments)
 
     monkeypatch.setattr(Project, "record", watched)
     with saved(qtbot, saver):
@@ -158,10 +158,10 @@ def test_a_stroke_that_cannot_be_written_is_tried_again(qtbot, saver, stack, mon
     record, full = Project.record, threading.Event()
     full.set()
 
-    def refuse(self, edit):
+    def refuse(self, *arguments):
         if full.is_set():
             raise ProjectError("the disk is full; make room.")
-        record(self, edit)
+        record(self, *arguments)
 
     monkeypatch.setattr(Project, "record", refuse)
     with saved(qtbot, saver):
@@ -281,6 +281,46 @@ def test_a_copy_holds_what_the_project_can_not_take(qtbot, saver, named, tmp_pat
     assert saver.wait(PATIENCE * 1000)
     again, _ = reopened(path)
     assert np.array_equal(again.read(PLANE), annotation.read(PLANE))
+
+
+def test_a_copy_that_can_not_hold_what_waits_replaces_nothing(
+    qtbot, saver, named, tmp_path, monkeypatch
+):
+    """Its disk is full, too: what was there under that name stays whole."""
+    path, annotation = named
+    target = tmp_path / "copy.limn"
+    with qtbot.waitSignal(saver.said):
+        saver.save_copy(target)
+    before = target.read_bytes()
+    disk = BadDisk(monkeypatch, tmp_path)
+    disk.full = True
+    with qtbot.waitSignal(saver.stuck):
+        saver.record(paint(annotation, 30, 30))
+    with qtbot.waitSignal(saver.failed):
+        saver.save_copy(target)
+    assert target.read_bytes() == before
+    assert not list(tmp_path.glob("*.new*")) and not list(tmp_path.glob("*.part"))
+    with saved(qtbot, saver):
+        disk.full = False
+        saver.try_again()
+
+
+def test_a_target_without_room_is_no_reason_to_leave_the_models_behind(
+    qtbot, saver, named, tmp_path, monkeypatch
+):
+    """Only where the old file can not be read is the new one made of what is in memory."""
+    path, annotation = named
+    work = Work(annotation.snapshot(), History(), DEFAULT_CLASSES)
+
+    def full(project, target):
+        raise ProjectError("The disk is full; make room.")
+
+    monkeypatch.setattr(Project, "_write_copy", full)
+    for write in (saver.save_as, saver.save_copy):
+        with qtbot.waitSignal(saver.failed) as failed:
+            write(tmp_path / "elsewhere.limn", work)
+        assert "disk is full" in failed.args[0]
+    assert not (tmp_path / "elsewhere.limn").exists()
 
 
 def test_a_file_that_can_not_be_read_any_more_is_made_anew(

@@ -495,6 +495,63 @@ def test_deleting_a_region_is_worked_out_in_a_thread(window, qtbot, monkeypatch)
     assert labels(window).any() and "has more than" in window.messages.text
 
 
+DRAWN = {
+    "polygon": [(30.0, 30.0), (30.0, 150.0), (110.0, 150.0), (110.0, 30.0)],
+    "complete": [(30.0, 30.0), (110.0, 150.0)],
+    "merge": [(50.0, 100.0), (70.0, 100.0)],
+    "split": [(40.0, 100.0), (75.0, 100.0)],
+}
+
+
+@pytest.mark.parametrize("tool", [*DRAWN, "delete"])
+def test_what_is_large_is_worked_out_in_a_thread_with_the_same_result(
+    window, qtbot, monkeypatch, tool
+):
+    def act():
+        if tool == "delete":
+            window.regions.delete(50, 60)
+        else:
+            window.regions.carry_out(tool, DRAWN[tool])
+
+    planned, threads = Annotation.planned, set()
+
+    def watched(*arguments):
+        threads.add(threading.get_ident())
+        return planned(*arguments)
+
+    for row in (50, 70, 90):
+        drag(window, qtbot, (row, 50), (row, 150))
+    before = labels(window)
+    monkeypatch.setattr(Annotation, "planned", watched)
+    act()
+    at_once = labels(window)  # a frame is enough: nobody waits
+    assert threads == {threading.get_ident()} and not window.regions.busy
+    assert (at_once != before).any()
+    do(window, "undo")
+    threads.clear()
+    monkeypatch.setattr(regions, "AT_ONCE", 0)
+    act()
+    assert window.regions.busy and np.array_equal(labels(window), before)
+    settled(window, qtbot)
+    assert threading.get_ident() not in threads and len(threads) == 1
+    assert np.array_equal(classes(window), classes_of(at_once))
+    # New cells have new numbers: the same pixels belong together.
+    both = np.unique(np.stack((objects(window), objects_of(at_once))).reshape(2, -1), axis=1)
+    assert len(both.T) == len(np.unique(both[0])) == len(np.unique(both[1]))
+    assert len(window.document.history) == 4
+    do(window, "undo")
+    assert np.array_equal(labels(window), before)
+
+
+def test_one_large_change_waits_for_the_other(window, qtbot, monkeypatch):
+    monkeypatch.setattr(regions, "AT_ONCE", 0)
+    window.regions.carry_out("polygon", DRAWN["polygon"])
+    window.regions.carry_out("complete", [(20.0, 20.0), (60.0, 200.0)])
+    settled(window, qtbot)
+    assert classes(window)[40, 40] == 2 and classes(window)[40, 180] == 1
+    assert len(window.document.history) == 2
+
+
 def test_what_was_painted_meanwhile_is_never_overwritten(window, qtbot):
     drag(window, qtbot, (10, 10), (10, 50))
     maps = np.full((240, 320), 200, np.uint8)

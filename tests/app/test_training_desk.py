@@ -44,7 +44,7 @@ class Desk:
         self.engine = StillEngine()
         self.panel = TrainingPanel()
         self.desk = TrainingDesk(self.document, self.engine, self.panel, self.document)
-        self.document.stack_changed.connect(self.desk.another_image)
+        self.document.project_changed.connect(self.desk.another_project)
         self.document.counts_changed.connect(self.desk.labels_changed)
         self.document.classes_changed.connect(self.desk.update_reason)
         self.document.set_stack(stack, np.array([[0, 1]], np.float32))

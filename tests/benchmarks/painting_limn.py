@@ -77,6 +77,7 @@ def stroke(window: MainWindow, eyes: Eyes, asked: dict[str, Any]) -> dict[str, A
     document.set_active_class(2)
     document.set_brush_diameter(asked["diameter"])
     document.labels_changed.connect(eyes.note_change)
+    document.labels_edited.connect(eyes.note_change)
     return eyes.stroke(
         asked["events"],
         lambda: document.annotation.counts().get(2, 0),

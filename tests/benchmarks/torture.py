@@ -133,7 +133,7 @@ def _stroke(annotation: Annotation, rng: random.Random) -> Edit:
 def _fill(path: Path, edits: int, planes: int) -> None:
     """Put so many edits, of the shape of real strokes, and so many labelled planes in, in bulk."""
     rng = random.Random(0)
-    samples = [_stroke(Annotation((1, 1, 1024, 1024)), rng).changes[0].after for _ in range(64)]
+    samples = [_stroke(Annotation((1, 1, 1024, 1024)), rng).changes[0].after.pixels for _ in range(64)]
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.executemany(

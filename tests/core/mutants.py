@@ -27,7 +27,10 @@ SECONDS = 10
 MEMORY = 2**30
 """Bytes of address space beyond what the process has taken after it has read a sound file."""
 
-SUFFIXES = {"project": ".limn", "model": ".safetensors", "tiff": ".tif", "png": ".png"}
+SUFFIXES = {
+    "project": ".limn", "model": ".safetensors", "tiff": ".tif", "png": ".png", "npy": ".npy",
+    "hdf5": ".h5", "zarr": ".bundle", "czi": ".czi", "lif": ".lif",
+}  # fmt: skip
 
 
 # ---- sound files
@@ -57,6 +60,8 @@ def sound(kind: str, folder: Path) -> list[bytes]:
         small = [image[0] if image.ndim == 3 else image for image in _images()][:2]
         rgb = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
         return [imagecodecs.png_encode(image) for image in [*small, rgb]]
+    if kind in ("npy", "hdf5", "zarr", "czi", "lif"):
+        return list(_other_formats(kind, path))
     makes: list[dict[str, object]] = [
         {}, {"bigtiff": True}, {"compression": "zlib"}, {"compression": "lzw", "predictor": True},
         {"tile": (16, 16), "compression": "zlib"}, {"imagej": True}, {"ome": True},
@@ -67,6 +72,43 @@ def sound(kind: str, folder: Path) -> list[bytes]:
             tifffile.imwrite(path, image, photometric="minisblack", **make)  # type: ignore[arg-type]
             contents.append(path.read_bytes())
     return contents
+
+
+def _other_formats(kind: str, path: Path) -> Iterator[bytes]:
+    import io
+
+    import h5py
+    import zarr
+
+    from tests.core.test_formats import czi, hi_lo, lif
+
+    for number, image in enumerate(_images()):
+        if kind == "npy":
+            file = io.BytesIO()
+            np.save(file, image)
+            yield file.getvalue()
+        elif kind == "hdf5":
+            with h5py.File(path, "w") as data:
+                options = {"chunks": True, "compression": "gzip"} if number else {}
+                made = data.create_dataset("volume/raw", data=image, **options)
+                made.attrs["element_size_um"] = [1.0, 0.5, 0.5]
+            yield path.read_bytes()
+        elif kind == "zarr" and not number:
+            root = zarr.open_group(path, mode="w", zarr_format=2)
+            root.create_array("0", data=image)
+            axes = [{"name": a, "type": "space"} for a in "zyx"[-image.ndim :]]
+            root.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+            places = sorted(p for p in path.rglob("*") if p.is_file())
+            for place in places:
+                yield f"{place.relative_to(path)}\n".encode() + place.read_bytes()
+        elif kind == "czi" and image.dtype == np.uint16:
+            tiles = [({"Z": z, "M": m}, image[z]) for z in range(len(image)) for m in (0, 1)]
+            for compression, encode in ((0, bytes), (6, hi_lo)):
+                czi(path, tiles, 1, compression, "<ImageDocument/>", encode)
+                yield path.read_bytes()
+        elif kind == "lif" and image.ndim == 3 and image.dtype.kind == "u":
+            lif(path, {"one": ("ZYX", image, ("Red",)), "two": ("YX", image[0], ("Gray",))})
+            yield path.read_bytes()
 
 
 def _with_png_checksums(data: bytes) -> bytes:
@@ -145,11 +187,43 @@ def _read_image(path: Path) -> None:
             np.asarray(stack.plane(*plane)).sum()
 
 
+def _read_choices(path: Path) -> None:
+    """All images of a file, with all that their axes may mean."""
+    from unet_core.choices import choices, thumbnail
+    from unet_core.stack import open_stack
+
+    for one in choices(path).images[:4]:
+        for axes in one.alternatives:
+            with open_stack(path, one.reading(axes)) as stack:
+                thumbnail(stack, 32)
+
+
+def _read_zarr(path: Path) -> None:
+    """A sound image, of which one file, named in the bundle's first line, is the bundle's rest."""
+    import zarr
+
+    folder = path.with_suffix(".zarr")
+    root = zarr.open_group(folder, mode="w", zarr_format=2)
+    root.create_array("0", data=next(_images()))
+    axes = [{"name": a, "type": "space"} for a in "zyx"]
+    root.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+    name, _, content = path.read_bytes().partition(b"\n")
+    known = {str(p.relative_to(folder)).encode(): p for p in folder.rglob("*") if p.is_file()}
+    known.get(name, folder / ".zattrs").write_bytes(content)
+    _read_image(folder)
+    _read_choices(folder)
+
+
 READERS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "project": (_read_project, _rescue),
     "model": (_read_model,),
     "tiff": (_read_image,),
     "png": (_read_image,),
+    "npy": (_read_image, _read_choices),
+    "hdf5": (_read_image, _read_choices),
+    "zarr": (_read_zarr,),
+    "czi": (_read_image, _read_choices),
+    "lif": (_read_image, _read_choices),
 }
 
 

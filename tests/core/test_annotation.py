@@ -18,7 +18,7 @@ from unet_core.annotation import (
     TileKey,
     missing_labels,
 )
-from unet_core.edits import Edit, TileChange, pack_tile, unpack_tile
+from unet_core.edits import Edit, Tile, TileChange, pack_tile, unpack_tile
 from unet_core.labels import MAX_OBJECT, classes_of, label, objects_of
 from unet_core.stack import PlaneIndex
 from unet_core.steps import result_of
@@ -291,7 +291,7 @@ def test_an_edit_that_does_not_follow_changes_nothing():
     before = everything(annotation)
     with pytest.raises(AnnotationError):
         annotation.apply(edit)
-    outside = np.full((TILE, TILE), label(1))
+    outside = Tile(TileKey(0, 0, 1, 0), np.full((TILE, TILE), label(1), np.uint32))
     with pytest.raises(AnnotationError):
         annotation.apply(Edit("stroke", (TileChange(TileKey(0, 0, 1, 0), None, outside),)))
     assert_same(everything(annotation), before)

@@ -1,5 +1,9 @@
 """Devices: chosen by name, refused with a sentence."""
 
+import platform
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -69,5 +73,28 @@ def test_out_of_memory_is_told_from_other_failures(error, expected):
     assert is_out_of_memory(error) is expected
 
 
-def test_giving_memory_back_is_possible_on_every_device():
+def test_giving_memory_back_is_possible_on_every_device(monkeypatch):
     release(torch.device("cpu"))
+    monkeypatch.setattr("unet_core.device._glibc", lambda: None)  # any other system
+    release(torch.device("cpu"))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about how glibc keeps memory")
+def test_what_was_freed_goes_back_to_the_system():
+    prepare_thread()  # from here on freed memory is kept, for the next step
+    used: list[np.ndarray] = []
+    pins = []
+    for _ in range(300):
+        used.append(np.ones(2**20, np.uint8))
+        pins.append(np.ones(200, np.uint8))  # so that no large piece is free at the heap's end
+    full = _resident()
+    used.clear()
+    release(torch.device("cpu"))
+    assert _resident() < full - 200 * 2**20
+    assert all(pin.all() for pin in pins)
+
+
+def _resident() -> int:
+    """Bytes of memory that belong to this process alone."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(x for x in status.splitlines() if x.startswith("RssAnon")).split()[1]) << 10

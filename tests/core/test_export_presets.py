@@ -23,7 +23,7 @@ from unet_core import atomic, imagej_tiff, json_lines, masks, rois, table
 from unet_core import export as export_
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo
 from unet_core.coco import packed_runs, unpacked_runs
-from unet_core.export import ExportError
+from unet_core.export import ExportError, Extent
 from unet_core.export_presets import PRESETS, methods_sentence, preset, write_presets
 from unet_core.labels import MAX_OBJECT
 from unet_core.stack import PlaneIndex, open_stack
@@ -362,6 +362,91 @@ def test_the_spreadsheet_has_units_classes_and_sources(tmp_path):
     assert [float(row[f"centroid_{a}_px"]) for a in "zyx"] == [0.5, 4.0, 5.5]
 
 
+NAMES = ["=1+1", "+x", "-x", "@x", "'=1", "\t=a", "＝1", "it's", "'", "a=b", "débris", "−5", ""]
+
+
+@given(st.one_of(st.sampled_from(NAMES), st.text("'=+-@\ta", max_size=6)))
+def test_names_are_no_formulas_and_come_back(name):
+    cell = table.as_text(name)
+    assert table.from_text(cell) == name
+    assert not cell.startswith(table.FORMULA_STARTS)
+    assert cell == name or cell == f"'{name}"
+
+
+def test_a_class_or_a_file_like_a_formula_stays_text(tmp_path):
+    path = make_image(tmp_path / "=1+1.tif")
+    objects = np.zeros((1, 1, 17, 21), np.uint32)
+    objects[0, 0, 3:6, 4] = 1
+    classes = (*DEFAULT_CLASSES[:1], ClassInfo("@SUM(A1)", "#009e73"))
+    with open_stack(path) as stack:
+        result_of(write_presets({"spreadsheet": tmp_path / "a.csv"}, stack, classes=classes,
+                                annotation=annotated(stack, objects)))  # fmt: skip
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["image"], row["class"]) == ("'=1+1.tif", "'@SUM(A1)")
+    assert table.from_text(row["image"]) == path.name
+
+
+@pytest.mark.parametrize("name", PAINTED)
+def test_half_characters_are_replaced_and_said(tmp_path, name):
+    """In class names of a stranger's model, and in the names of files that are not UTF-8."""
+    path = tmp_path / "Bl\udce4schen.tif"
+    try:
+        make_image(path)
+    except (OSError, UnicodeError):
+        pytest.skip("there are no such file names here")
+    objects = np.zeros((1, 1, 17, 21), np.uint32)
+    objects[0, 0, 3:6, 4] = 2
+    classes = (*DEFAULT_CLASSES[:1], ClassInfo("x\ud800\udfffy", "#009e73"))
+    said = []
+    with open_stack(path) as stack:
+        target = preset(name).path_for(path, tmp_path / "out")
+        steps = write_presets({name: target}, stack, annotation=annotated(stack, objects),
+                              classes=classes, say=said.append)  # fmt: skip
+        written = result_of(steps)
+    assert "x��y" in written.notes["classes"] and written.notes["image"] == "Bl�schen.tif"
+    assert len(said) == 1 and "�" in said[0]
+    if name in OBJECTS:
+        np.testing.assert_array_equal(read_objects(name, target, objects.shape), objects)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("planes", [(1, 1), (1, 3)])
+def test_a_distance_of_slices_that_nobody_stated_is_not_claimed(tmp_path, planes, stated):
+    path = make_image(tmp_path / "raw.tif", *planes, size=(1.0, 0.5, 0.25))
+    if not stated:
+        pixels = tifffile.imread(path)
+        tifffile.imwrite(path, pixels, imagej=True, resolution=(4, 2),
+                         metadata={"axes": "ZYX"[-pixels.ndim:], "unit": "um"})  # fmt: skip
+    objects = np.zeros((*planes, 17, 21), np.uint32)
+    objects[..., 3:6, 4] = 1
+    names = ("objects", "imagej", *ZARRS, "spreadsheet")
+    with open_stack(path) as stack:
+        assert (stack.pixel_size, stack.z_stated) == ((1.0, 0.5, 0.25), stated)
+        targets = {one: preset(one).path_for(path, tmp_path / "out") for one in names}
+        annotation = annotated(stack, objects)
+        result_of(write_presets(targets, stack, annotation=annotation, classes=CLASSES))
+    with tifffile.TiffFile(targets["objects"]) as file:
+        assert ("PhysicalSizeZ" in file.ome_metadata) == stated
+        assert 'PhysicalSizeY="0.5"' in file.ome_metadata
+    with tifffile.TiffFile(targets["imagej"]) as file:
+        assert ("spacing" in file.imagej_metadata) == stated
+    for one in ("objects", "imagej"):
+        with open_stack(targets[one]) as written:
+            assert written.pixel_size == pytest.approx((1.0, 0.5, 0.25))
+            assert written.z_stated == stated
+    for one in ZARRS:
+        said = dict(zarr.open_group(targets[one], mode="r")["labels/objects"].attrs)
+        axes = said.get("ome", said)["multiscales"][0]["axes"]
+        units = {axis["name"]: axis.get("unit") for axis in axes}
+        assert units["y"] == "micrometer"
+        assert units.get("z") == ("micrometer" if stated and planes[1] > 1 else None)
+    header = targets["spreadsheet"].read_text("utf-8-sig").splitlines()[0]
+    assert ("volume_um3" in header) == (stated and planes[1] > 1)
+    assert ("centroid_z_um" in header) == (stated and planes[1] > 1)
+    assert "centroid_y_um" in header
+
+
 # One plane
 
 
@@ -381,6 +466,29 @@ def test_one_plane_alone(tmp_path, name):
     if name == "objects":
         with open_stack(target) as alone:
             assert (alone.axes, alone.pixel_size) == ("YX", (0.5, 0.25, 0.125))
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("axis", ["Z", "T"])
+def test_a_stack_of_one_slice_or_one_time_point_stays_one(tmp_path, name, axis):
+    path = tmp_path / "one.tif"
+    like = Extent(path, path.name, (), (1, 1, 1, 17, 21), f"{axis}YX", None, False, None,
+                  PlaneIndex(0, 0))  # fmt: skip
+    list(export_.write_mask(path, [np.zeros((17, 21), np.uint8)], like=like, dtype=np.uint8))
+    objects = np.zeros((1, 1, 17, 21), np.uint32)
+    objects[0, 0, 3:6, 4] = 5
+    with open_stack(path) as stack:
+        assert stack.axes == f"{axis}YX"
+        target = preset(name).path_for(path, tmp_path / "out")
+        export(name, target, stack, annotated(stack, objects))
+    np.testing.assert_array_equal(read_objects(name, target, objects.shape), objects)
+    if name in ("objects", "cellpose", "stardist", "napari"):
+        with open_stack(target) as written:
+            assert written.axes == f"{axis}YX"
+    if name in ZARRS:
+        said = dict(zarr.open_group(target, mode="r")["labels/objects"].attrs)
+        axes = said.get("ome", said)["multiscales"][0]["axes"]
+        assert [one["name"] for one in axes] == [axis.lower(), "y", "x"]
 
 
 # Files and folders

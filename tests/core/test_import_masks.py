@@ -268,9 +268,33 @@ def test_geojson_of_qupath(tmp_path, stack):
 
 def test_background_is_no_class_that_objects_may_have(tmp_path, stack):
     (tmp_path / "a.geojson").write_text("[]")
-    for options in ({"value": 1}, {"value": 256}, {"values": {"background": 1}}):
-        with pytest.raises(ValueError, match="no class that objects"):
+    for options in ({"value": 1}, {"value": 256}, {"values": {"a": 0}}, {"values": {"a": 256}}):
+        with pytest.raises(ValueError, match="no class"):
             bring(tmp_path / "a.geojson", stack, **options)
+
+
+def test_what_is_called_background_becomes_background(tmp_path, stack):
+    """Under the cells, whichever comes first in the file; also by the name it has here."""
+
+    def feature(name, *place):
+        geometry = {"type": "Polygon", "coordinates": [square(*place)]}
+        return {
+            "type": "Feature",
+            "geometry": geometry,
+            "properties": {"classification": {"name": name}},
+        }
+
+    features = [feature("Cell", 3, 3, 4), feature("Background", 0, 0, 9), feature("Rest", 12, 0, 3)]
+    (tmp_path / "a.geojson").write_text(json.dumps(features))
+    annotation, imported = bring(tmp_path / "a.geojson", stack, value=3, values={"rest": 1})
+    expected = np.zeros((17, 21), int)
+    expected[:9, :9] = expected[12:15, :3] = 1
+    expected[3:7, 3:7] = 3
+    np.testing.assert_array_equal(annotation.read(P), expected)
+    np.testing.assert_array_equal(objects(annotation), expected == 3)
+    assert imported.objects == 1
+    annotation, _ = bring(tmp_path / "a.geojson", stack, value=3, values={"background": 2})
+    assert set(np.unique(annotation.read(P))) == {0, 2, 3}, "unless a class has that name"
 
 
 # Strangers' files

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.synthetic import make_stack, write_imagej
 from unet_core import live
@@ -100,6 +102,43 @@ def test_memory_is_bounded(scene, monkeypatch):
         prediction.look_at(plane, ALL)
         drain(prediction)
     assert sum(t.maps.nbytes for t in prediction._cache.values()) <= 3 * 64 * 64
+
+
+def test_of_a_giant_view_the_middle_is_predicted_and_that_is_said(scene, monkeypatch):
+    stack, tiles, _ = scene
+    said = []
+    prediction = LivePrediction(stack, intensity_range(stack), CPU, tiles.append, said.append)
+    monkeypatch.setattr(live, "LIVE_PIXELS", 64 * 64)
+    prediction.show(MODEL)
+    prediction.look_at(FIRST, Rect(-50, -50, 300, 300))
+    drain(prediction)
+    middle = Rect(68, 68, 64, 64)
+    assert {t.rect for t in tiles} == {
+        Rect(y, x, 64, 64) for y in (64, 128) for x in (64, 128)
+    } and all(not t.rect.intersect(middle).empty for t in tiles)
+    prediction.look_at(FIRST, Rect(0, 0, 200, 150))
+    prediction.show(MODEL)
+    assert said == [live.TOO_FAR], "once for a plane, not at every move"
+    tiles.clear()
+    prediction.look_at(FIRST, Rect(0, 0, 60, 60))
+    drain(prediction)
+    assert [t.rect for t in tiles] == [Rect(0, 0, 64, 64)] and len(said) == 1
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 10_000))
+def test_the_middle_of_a_view_is_as_large_as_may_be(height, width, most):
+    rect = Rect(7, -3, height, width)
+    part = live._middle(rect, most)
+    assert part.intersect(rect) == part and 0 < part.height * part.width <= max(most, 1)
+    if height * width <= most:
+        assert part == rect
+    else:
+        assert (part.height + 1) * (part.width + 1) > most
+    for start, size, own, whole in (
+        (part.y, part.height, 7, height),
+        (part.x, part.width, -3, width),
+    ):
+        assert abs((start - own) - (own + whole - start - size)) <= 1
 
 
 def test_of_a_large_plane_only_the_windows_are_read(scene, monkeypatch):

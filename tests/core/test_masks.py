@@ -1,5 +1,7 @@
 """What is exported where there is an annotation, a prediction, or both."""
 
+import csv
+
 import numpy as np
 import pytest
 import tifffile
@@ -104,6 +106,27 @@ def test_painted_cells_without_a_number_join_the_predicted_one(stack, tmp_path, 
     annotation.change("test", [rectangle(2, 0, 8, 13, 4, 10)])
     objects, _, written = export(stack, tmp_path, annotation, Model.bundled())
     assert written.objects == 1 and (objects[8:12, 5:23] == 1).all()
+
+
+def test_cells_painted_without_a_number_count_as_painted(stack, tmp_path, monkeypatch):
+    """Where at least half of an object was painted, it is no prediction any more."""
+    cells = np.zeros((40, 60))
+    cells[5:15, 5:15] = cells[30:38, 30:38] = 1
+    predict(monkeypatch, cells)
+    annotation = Annotation((1, 1, 40, 60))
+    strokes = [rectangle(2, 0, 5, 40, 4, 10), rectangle(2, 0, 8, 5, 3, 10)]
+    annotation.change("test", [*strokes, rectangle(2, 9, 20, 50, 4, 4)])
+    names = ("objects", "spreadsheet")
+    targets = {name: preset(name).path_for(stack.path, tmp_path / "out") for name in names}
+    options = {"model": Model.bundled(), "ranges": np.array([[0, 1]], np.float32), "device": CPU}
+    result_of(write_presets(targets, stack, annotation=annotation.snapshot(), **options))
+    with targets["spreadsheet"].open(encoding="utf-8-sig", newline="") as file:
+        rows = {int(row["label"]): row for row in csv.DictReader(file)}
+    objects = tifffile.imread(targets["objects"])
+    source = {place: rows[int(objects[place])]["source"] for place in [(6, 45), (6, 6), (34, 34)]}
+    assert source == {(6, 45): "painted", (6, 6): "predicted", (34, 34): "predicted"}
+    assert rows[9]["source"] == "painted" and rows[9]["model"] == ""
+    assert len(rows) == 4
 
 
 def test_without_an_annotation_the_merged_export_is_the_prediction(stack, tmp_path, monkeypatch):

@@ -406,8 +406,9 @@ def test_files_that_are_no_projects(tmp_path):
         ("CREATE TABLE boo (x)", "damaged"),
         ("ALTER TABLE edits ADD COLUMN x", "damaged"),
         ("DROP TABLE models", "damaged"),
-        ("UPDATE properties SET value = '[[[[' WHERE name = 'shape'", "damaged"),
-        ("DELETE FROM properties WHERE name = 'position'", "damaged"),
+        ("UPDATE images SET record = '[[[['", "damaged"),
+        ("DELETE FROM properties WHERE name = 'classes'", "damaged"),
+        ("DELETE FROM images", "damaged"),
     ],
 )
 def test_foreign_schemas_are_refused(path, statement, sentence):

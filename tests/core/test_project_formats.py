@@ -22,7 +22,7 @@ from unet_core.stack import PlaneIndex
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).resolve().parents[2]
-FORMATS = [1, 2, 3]
+FORMATS = [1, 2, 3, 4]
 
 
 def labels(annotation, number):
@@ -107,7 +107,7 @@ def test_a_migration_that_fails_leaves_the_old_file(old, monkeypatch):
     if number == VERSION:
         pytest.skip("there is nothing to bring up to date")
     before = path.read_bytes()
-    monkeypatch.setattr("unet_core.project_file.set_value", lambda *_: 1 / 0)
+    monkeypatch.setattr("unet_core.project_file.set_image_record", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Project.open(path)
     assert path.read_bytes() == before

@@ -1,14 +1,19 @@
 """Whole stacks: predicted once, written with the image's axes, cancelled without a trace."""
 
+import tracemalloc
+import weakref
+
 import numpy as np
 import pytest
 import tifffile
 import torch
 
 from tests.synthetic import make_stack, write_imagej
+from unet_core import masks
 from unet_core import stack as stack_module
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.export import ExportError
+from unet_core.export_presets import PRESETS, preset, write_presets
 from unet_core.inference import Prediction, Predictor, classes_at, predict_plane
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
@@ -221,3 +226,48 @@ def test_large_planes_are_never_read_whole_and_give_the_same(stack, tmp_path, mo
     with open_stack(whole["probability"]) as one, open_stack(targets["probability"]) as other:
         for plane in one.planes():
             assert np.array_equal(one.plane(*plane), other.region(*plane, Rect(0, 0, 90, 110)))
+
+
+def test_memory_does_not_grow_with_the_planes(tmp_path, monkeypatch):
+    """Neither what is allocated, nor what is mapped of the files that planes wait in."""
+    shape = (160, 200)
+    maps = []
+
+    class Noted(np.memmap):
+        def __new__(cls, *given, **options):
+            made = super().__new__(cls, *given, **options)
+            if made.mode == "r+":  # not those of images that are read
+                maps.append((weakref.ref(made._mmap), made.nbytes))
+            return made
+
+    def each(predictor, work, ranges):
+        for plane, tile in work:
+            seen = np.asarray(plane[(slice(None), *tile.core.slices)])[0] > 128
+            yield Prediction(seen[None].astype(np.float32), None)
+
+    monkeypatch.setattr(masks.np, "memmap", Noted)
+    monkeypatch.setattr(Predictor, "each", each)
+    names = [one.id for one in PRESETS if not one.is_folder]
+    allocated, mapped = [], []
+    for count in (3, 3, 12):  # the first time, modules are imported
+        maps.clear()
+        pixels = np.zeros((count, *shape), np.uint8)
+        pixels[:, 20:60, 30:80] = 255
+        path = tmp_path / f"{count}.tif"
+        options = {"compression": "zlib", "metadata": {"axes": "ZYX"}, "photometric": "minisblack"}
+        tifffile.imwrite(path, pixels, **options)
+        targets = {name: preset(name).path_for(path, tmp_path / "out") for name in names}
+        most = 0
+        with open_stack(path) as stack:
+            stack.cache_bytes = 0
+            ranges = intensity_range(stack)
+            tracemalloc.start()
+            for _ in write_presets(targets, stack, model=Model.bundled(), ranges=ranges,
+                                   device=CPU, overwrite=True):  # fmt: skip
+                most = max(most, sum(size for one, size in maps if one() is not None))
+            allocated.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        mapped.append(most)
+    plane = 4 * shape[0] * shape[1]
+    assert allocated[2] < allocated[1] + 2 * plane, allocated
+    assert mapped[2] <= mapped[1] <= 4 * plane, mapped

@@ -12,9 +12,15 @@ import torch
 
 from tests.core.random_steps import SHAPE
 from tests.core.test_project import painted
+from unet_core import project as project_module
 from unet_core.model import Model, ModelError
 from unet_core.project import Project, ProjectError
-from unet_core.project_file import encoded, set_value
+from unet_core.project_file import (
+    encoded,
+    get_image_record,
+    set_image_record,
+    set_value,
+)
 
 DEEP = "[" * 100_000
 
@@ -60,18 +66,24 @@ def test_a_model_with_a_strange_header(tmp_path, header):
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("position", "seven"), ("position", 1.5), ("history", "much"), ("history", None),
-        ("writes", [1]), ("shape", "abc"), ("shape", [1, 2, 3]),
-        ("shape", [1, 3, -5, 7]), ("shape", {"a": 1}), ("classes", 7), ("classes", []),
-        ("classes", [{"name": "x"}]), ("classes", [{"name": "x", "color": "url(//evil)"}] * 2),
-        ("image", 7), ("image", {"path": 7, "size": "x"}), ("image", {"path": "a\0b"}),
+        ("image position", "seven"), ("image position", 1.5), ("image position", -1),
+        ("history", "much"), ("history", None), ("writes", [1]), ("image shape", "abc"),
+        ("image shape", [1, 2, 3]), ("image shape", [1, 3, -5, 7]), ("image shape", {"a": 1}),
+        ("classes", 7), ("classes", []), ("classes", [{"name": "x"}]),
+        ("classes", [{"name": "x", "color": "url(//evil)"}] * 2),
+        ("image image", 7), ("image image", {"path": 7, "size": "x"}),
+        ("image image", {"path": "a\0b"}),
     ],
 )  # fmt: skip
 def test_a_project_with_strange_values(tmp_path, name, value):
     path = tmp_path / "strange.limn"
     painted(path, 2)
     with closing(sqlite3.connect(path)) as stranger, stranger:
-        set_value(stranger, name, encoded(name, value))
+        if name.startswith("image "):
+            record = get_image_record(stranger, 1)
+            set_image_record(stranger, 1, {**record, name.removeprefix("image "): value})
+        else:
+            set_value(stranger, name, encoded(name, value))
     with (
         pytest.raises(ProjectError, match=r"strange.limn is damaged.*\.$"),
         Project.open(path) as project,
@@ -95,14 +107,15 @@ def test_a_project_whose_values_are_nested_deeply(tmp_path):
         assert project.shape == SHAPE
 
 
-def test_an_edit_of_a_million_tiles_takes_no_memory(tmp_path):
+def test_an_edit_of_a_million_tiles_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(project_module, "_BYTES_LOADED", 20 * 2**20)
     path = tmp_path / "strange.limn"
     painted(path, 3)
     with closing(sqlite3.connect(path)) as stranger, stranger:
         position = stranger.execute("SELECT max(id) FROM edits").fetchone()[0]
         stranger.execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
-            " INSERT INTO changes SELECT ?, 0, 0, i, 0, NULL, NULL FROM n", (position,),
+            " INSERT INTO changes SELECT 1, ?, 0, 0, i, 0, NULL, NULL FROM n", (position,),
         )  # fmt: skip
         stranger.execute("UPDATE edits SET parts = 300000 + parts WHERE id = ?", (position,))
     with Project.open(path) as project:

@@ -32,7 +32,7 @@ from app.layers import (
 )
 from app.loader import LoadedPlane, Piece, PlaneLoader
 from app.still import StillPicture
-from unet_core.edits import Edit
+from unet_core.edits import AnnotationError, Edit
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -81,6 +81,8 @@ class Canvas(QWidget):
     """The `LoadedPlane` that is shown from now on."""
     plane_measured = Signal(object)
     """The `LoadedPlane` that is shown, now that its histograms are known."""
+    plane_incomplete = Signal(str)
+    """One sentence: a part of the plane on the screen can not be shown."""
     plane_failed = Signal(str)
     """One sentence: why the document's plane cannot be shown."""
 
@@ -121,6 +123,7 @@ class Canvas(QWidget):
         self.loader.loaded.connect(self._on_loaded)
         self.loader.pieces.connect(self._on_pieces)
         self.loader.measured.connect(self._on_measured)
+        self.loader.incomplete.connect(self.plane_incomplete)
         self.loader.failed.connect(self._on_failed)
         # Qt aborts the program when a QThread object dies while its thread runs.
         self.destroyed.connect(self.loader.stop)
@@ -456,7 +459,13 @@ class Canvas(QWidget):
         if self.label_layer.up_to_date:
             return Rect(0, 0, 0, 0)
         exposed, view = self._pixels_in(area), self.visible_rect()
-        changed = self.label_layer.catch_up(view, exposed, CATCH_UP_SECONDS)
+        try:
+            changed = self.label_layer.catch_up(view, exposed, CATCH_UP_SECONDS)
+        except AnnotationError as error:
+            # A forged project file: a tile holds something else than it said. It is not asked again
+            # for this plane; nothing must be told, nor raised, in the middle of painting.
+            QTimer.singleShot(0, self, partial(self.plane_incomplete.emit, str(error)))
+            changed = Rect(0, 0, 0, 0)
         seen = changed.intersect(exposed) == changed
         behind = self.label_layer.behind(view)
         # What has changed may lie outside the view, where repainting brings no next paint.

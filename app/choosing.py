@@ -42,6 +42,7 @@ _SIDE = 96
 _MEANING = QSize(216, 112)
 """Of a picture of what the axes may mean."""
 _SHEET = 80
+_IN_A_ROW = 3
 _MOST_PICTURES = 200
 _NOTHING = Reading()
 _WORDS = {"T": ("time point", "time points"), "Z": ("slice", "slices"),
@@ -165,10 +166,9 @@ class ChoosingDialog(QDialog):
         self.meanings.setWordWrap(True)
         self.meanings.setIconSize(_MEANING)
         line = self.meanings.fontMetrics().lineSpacing()
-        cell = QSize(_MEANING.width() + 20, _MEANING.height() + 2 * line + 20)
+        cell = QSize(_MEANING.width() + 20, _MEANING.height() + 2 * line + 4)
         self.meanings.setGridSize(cell)
-        self.meanings.setMinimumWidth(3 * cell.width() + 30)
-        self.meanings.setFixedHeight(cell.height() + 12)
+        self.meanings.setMinimumWidth(_IN_A_ROW * cell.width() + 30)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.open_button = QPushButton("Open")
         self.open_button.setObjectName("choosingOpen")
@@ -192,7 +192,8 @@ class ChoosingDialog(QDialog):
             self._axes[at] = str(present.axes)
         self.images.setCurrentRow(at)
         room = self.screen().availableSize().height()
-        rows = min(len(images), max(2, (room - 380) // (_SIDE + 8)))
+        needed = 550 if any(len(one.alternatives) > 3 for one in images) else 380
+        rows = min(len(images), max(2, (room - needed) // (_SIDE + 8)))
         self.images.setFixedHeight(rows * (_SIDE + 8) + 8)
         for part in (self._several, self.images):
             part.setVisible(len(images) > 1)
@@ -221,6 +222,8 @@ class ChoosingDialog(QDialog):
             item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter)
             item.setIcon(_icon(self._pictures.get((row, axes)) or _blank(_MEANING)))
             self.meanings.addItem(item)
+        rows = 2 if len(choice.alternatives) > _IN_A_ROW else 1
+        self.meanings.setFixedHeight(rows * self.meanings.gridSize().height() + 12)
         self.meanings.setCurrentRow(choice.alternatives.index(self._axes[row]))
         self.meanings.blockSignals(False)
         self.adjustSize()

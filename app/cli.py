@@ -258,6 +258,7 @@ def _add_measure(commands: Any) -> None:
     parser.add_argument("--objects", required=True, type=Path, metavar="LABELS")
     parser.add_argument("--image", required=True, type=Path, metavar="IMAGE")
     parser.add_argument("--out", required=True, type=Path, metavar="TABLE.csv")
+    _add_reading(parser)
     parser.set_defaults(run=_measure)
 
 
@@ -572,7 +573,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
     _check_out(options.out, options.objects, options.image)
     rows = 0
-    with open_stack(options.image) as stack:
+    with open_stack(options.image, _reading(options)) as stack:
         planes = read_labels(options.objects, stack)
         empty = np.zeros(stack.shape[3:], np.uint8)
         name = legible(options.image.name)

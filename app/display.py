@@ -7,8 +7,10 @@ changes: who moves a contrast slider neither trains nor predicts anything else.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,11 @@ def _between(anchors: str) -> NDArray[np.uint8]:
     return table
 
 
+@lru_cache(maxsize=64)
+def _of_color(color: str) -> NDArray[np.uint8]:
+    return _between(f"000000 {color[1:]}")
+
+
 TABLES: dict[str, NDArray[np.uint8]] = {name: _between(text) for name, text in _ANCHORS.items()}
 """Look-up tables: red, green and blue `(256, 3)` of each level, by the name that users see."""
 
@@ -83,6 +90,8 @@ class ChannelDisplay:
     gamma: float = 1.0
     lut: str = AUTOMATIC
     visible: bool = True
+    color: str = ""
+    """ "#rrggbb" where the image says in which colour its channel shows among others."""
 
     def __post_init__(self) -> None:
         if not -LARGEST <= self.low <= self.high <= LARGEST:
@@ -91,6 +100,8 @@ class ChannelDisplay:
             raise ValueError(f"Gamma must be between {GAMMAS[0]:g} and {GAMMAS[1]:g}.")
         if self.lut != AUTOMATIC and self.lut not in TABLES:
             raise ValueError(f"There is no look-up table “{self.lut}”.")
+        if self.color and not re.fullmatch("#[0-9a-f]{6}", self.color):
+            raise ValueError(f"{self.color} is no colour.")
 
 
 def first_displays(stack: Stack, ranges: NDArray[np.float32]) -> list[ChannelDisplay]:
@@ -102,12 +113,18 @@ def first_displays(stack: Stack, ranges: NDArray[np.float32]) -> list[ChannelDis
         return [ChannelDisplay(0.0, 255.0)] * len(ranges)
     if stack.is_rgb:
         return [ChannelDisplay(float(ranges[:, 0].min()), float(ranges[:, 1].max()))] * len(ranges)
-    return [ChannelDisplay(float(low), float(high)) for low, high in ranges]
+    colors = stack.channel_colors
+    if not (all(colors) and len(set(colors)) == len(colors) == len(ranges) > 1):
+        colors = ("",) * len(ranges)  # all in one colour: nobody has chosen that
+    return [
+        ChannelDisplay(float(low), float(high), color=color)
+        for (low, high), color in zip(ranges, colors, strict=True)
+    ]
 
 
 def remembered(displays: Sequence[ChannelDisplay]) -> list[dict[str, Any]]:
     """`displays` as plain values for a project file."""
-    return [asdict(display) for display in displays]
+    return [asdict(replace(display, color="")) for display in displays]
 
 
 def restored(state: object, now: Sequence[ChannelDisplay]) -> list[ChannelDisplay]:
@@ -126,7 +143,7 @@ def _restored(state: object, now: ChannelDisplay) -> ChannelDisplay:
         visible = fields["visible"]
         if type(visible) is not bool:
             return now
-        return ChannelDisplay(lut=fields["lut"], visible=visible, **numbers)
+        return ChannelDisplay(lut=fields["lut"], visible=visible, color=now.color, **numbers)
     except (KeyError, TypeError, ValueError, OverflowError):
         return now
 
@@ -135,6 +152,8 @@ def shown_table(display: ChannelDisplay, channel: int, *, alone: bool) -> NDArra
     """The look-up table `(256, 3)` of channel number `channel`; alone: no other one is visible."""
     if display.lut != AUTOMATIC:
         return TABLES[display.lut]
+    if display.color and not alone:
+        return _of_color(display.color)
     return TABLES[GREY if alone else _CHANNEL_TABLES[channel % len(_CHANNEL_TABLES)]]
 
 

@@ -184,10 +184,13 @@ class Gallery(QObject):
         self._adding.run(partial(adding, paths, channels), self._found)
 
     @Slot(object)
-    def open_all(self, paths: Sequence[Path]) -> None:
-        """Begin new work with these images, or all those in folders: the first one is shown."""
+    def open_all(self, paths: Sequence[Path], ask: bool = False) -> None:
+        """Begin new work with these images, or all those in folders: the first one is shown.
+
+        ask: whether the user may be asked which image of a single file is meant.
+        """
         if len(paths) == 1:
-            self._files.open(paths[0])
+            self._files.open(paths[0], ask=ask)
         elif paths:
             self._files.run("Looking for images…", partial(listing, paths), self._begin_with)
 

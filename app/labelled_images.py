@@ -66,7 +66,7 @@ class LabelledImages:
         from unet_core.patches import TrainingSet
 
         try:
-            with open_stack(reference.path) as stack:
+            with open_stack(reference.path, reference.reading) as stack:
                 there = (*stack.shape[:2], *stack.shape[3:])
                 if there != tuple(labels.shape) or stack.shape[2] != reference.shape[2]:
                     raise StackError(f"{reference.path.name} has another size than its labels.")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unet_core.stack import PlaneIndex, Stack
+from unet_core.stack import PlaneIndex, Stack, StackError
 from unet_core.tiling import Rect
 
 BLOCK = 512
@@ -33,6 +33,9 @@ BAND_BYTES = 16 * 2**20
 
 READ_BYTES = 32 * 2**20
 """Of larger parts of the plane the halves are read one after the other."""
+
+MOST_MISSING = 256
+"""So many parts of a plane, of up to `BLOCK` pixels a side, may be damaged; then it is given up."""
 
 _CHUNK = 1 << 18
 """Pixels halved at a time."""
@@ -147,6 +150,8 @@ class LargePlane:
 
     `cache` may hold pixels of other planes too, and of other stacks: the last block of a former
     image may come when the next one is open already. What is in it is not read again.
+
+    Where the file is damaged there is nothing, 0, and the rest is as it is.
     """
 
     def __init__(self, stack: Stack, plane: PlaneIndex, cache: PixelCache) -> None:
@@ -176,6 +181,8 @@ class LargePlane:
         self.rows_read = self.size[0] if kept is not None else 0
         """Rows of the plane, from the top, that the overview shows already."""
         self._bands = self._read_bands()
+        self.missing: dict[Rect, str] = {}
+        """Parts of the plane, in its pixels, that can not be read, and why."""
 
     @property
     def complete(self) -> bool:
@@ -190,7 +197,7 @@ class LargePlane:
     def read_on(self) -> None:
         """Read a little more of the overview, which is not complete yet. Raises StackError."""
         next(self._bands)
-        if self.complete:
+        if self.complete and not self.missing:
             self._cache.put((self.stack, self.plane), *self._levels)
 
     def ready(self, at: Where) -> bool:
@@ -209,9 +216,19 @@ class LargePlane:
             return self._levels[at.level - self._finest][(slice(None), *rect.slices)]
         known = self._cache.get(self._key(at))
         if known is None:
-            known = (self._read(rect, at.level),)
-            self._cache.put(self._key(at), *known)
+            known = (self._sound(rect, at.level),)
+            if not any(self.missing_in(at.rect, at.level)):
+                self._cache.put(self._key(at), *known)
         return known[0]
+
+    def missing_in(self, rect: Rect, level: int) -> Iterator[Rect]:
+        """What of `rect` of a level, in its pixels, can not be read, as far as that is known."""
+        for part in self.missing:
+            y, x = part.y >> level, part.x >> level
+            bottom, right = -(-part.bottom >> level), -(-part.right >> level)
+            inside = Rect(y, x, bottom - y, right - x).intersect(rect)
+            if not inside.empty:
+                yield inside
 
     def values_at(self, y: int, x: int) -> Raw | None:
         """The intensities `(C,)` of a pixel; None where they have not been read. For any thread."""
@@ -232,7 +249,7 @@ class LargePlane:
             bottom = min(top + rows, self.size[0])
             first, last = top >> self._finest, -(-bottom >> self._finest)
             band = Rect(first, 0, last - first, size_at(self.size, self._finest)[1])
-            part = self._read(band, self._finest)
+            part = self._sound(band, self._finest)
             for number, level in enumerate(self._levels):
                 if number:
                     part = halved(part)
@@ -240,6 +257,31 @@ class LargePlane:
                 level[:, start : start + part.shape[1]] = part
             self.rows_read = bottom
             yield
+
+    def _sound(self, rect: Rect, level: int) -> Raw:
+        """As `_read`, but with nothing where the file is damaged; StackError where it is gone."""
+        full = Rect(*(value << level for value in rect))
+        if full in self.missing:
+            return np.zeros((self.stack.shape[2], *rect[2:]), self.stack.dtype)
+        try:
+            return self._read(rect, level)
+        except StackError as error:
+            # A disk or a share that does not answer would have to be asked for every part.
+            if isinstance(error.__cause__, OSError) or len(self.missing) >= MOST_MISSING:
+                raise
+            y, x, height, width = rect
+            if max(full[2:]) <= BLOCK or max(height, width) == 1:
+                self.missing[full] = str(error)
+                return self._sound(rect, level)
+        if height >= width:
+            halves = (
+                Rect(y, x, height // 2, width),
+                Rect(y + height // 2, x, -(-height // 2), width),
+            )
+        else:
+            halves = Rect(y, x, height, width // 2), Rect(y, x + width // 2, height, -(-width // 2))
+        axis = 1 if height >= width else 2
+        return np.concatenate([self._sound(half, level) for half in halves], axis=axis)
 
     def _read(self, rect: Rect, level: int) -> Raw:
         """`rect` of a level, in its pixels, made from the next larger size that the file has."""

@@ -23,6 +23,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from app.display import GREY, TABLES, ChannelDisplay, Histogram, histogram, shown_table
 from app.large_plane import OVERVIEW_SIDE, LargePlane, PixelCache, Where, halved_plane
 from unet_core.stack import PlaneIndex, Stack, StackError
+from unet_core.tiling import Rect
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,12 @@ SHOW_SECONDS = 0.1
 
 PREPARED_SECONDS = 0.2
 """The next plane is prepared where the present one took no longer than this."""
+
+HATCH = 6
+HATCHED = 90, 30
+"""What can not be read is shown as diagonal lines, so many pixels wide, of these two greys."""
+
+LACKING = "What cannot be read of this plane is hatched; the rest can be used."
 
 _CHUNK = 1 << 18
 """Pixels converted at a time."""
@@ -170,6 +177,8 @@ class _LargeShown:
     large: LargePlane
     given: float
     """When its overview was given last, by `time.monotonic`."""
+    told: bool = False
+    """Whether the user knows that a part can not be read."""
 
 
 _Result = tuple["LoadedPlane | _Failure | None", list[Piece]]
@@ -190,11 +199,14 @@ class PlaneLoader(QThread):
     """A list of `Piece`, of the plane loaded last."""
     measured = Signal(object)
     """The histograms of this `LoadedPlane` are ready: looking at them takes no time any more."""
+    incomplete = Signal(str)
+    """One sentence: a part of the large plane loaded last can not be read, and is hatched."""
     failed = Signal(object, str)
     """The PlaneIndex asked for last could not be read, and one sentence why."""
 
     _answered = Signal()
     _counted = Signal(object)
+    _lacking = Signal(int, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -218,6 +230,7 @@ class PlaneLoader(QThread):
         self._forgotten = 0  # answers up to this number are of no interest any more
         self._answered.connect(self._deliver)
         self._counted.connect(self._tell_measured)
+        self._lacking.connect(self._tell_incomplete)
 
     @property
     def newest(self) -> int:
@@ -386,7 +399,8 @@ class PlaneLoader(QThread):
             large = LargePlane(request.stack, request.plane, self._cache)
             if not large.complete:
                 large.read_on()  # so that there is something to be seen
-        shown = _LargeShown(request, large, time.monotonic())
+        told = former is not None and former.large is large and former.told
+        shown = _LargeShown(request, large, time.monotonic(), told)
         with self._condition:
             if request.number <= self._forgotten:
                 return None, []
@@ -413,6 +427,7 @@ class PlaneLoader(QThread):
         image = to_display(raw, request.displays, is_rgb=is_rgb)
         rows = -(-large.rows_read >> large.coarsest)
         image[rows:] = 0
+        self._hatch(shown, image, Rect(0, 0, *image.shape[:2]), large.coarsest)
         measured = Histograms(raw[:, :rows], is_rgb=is_rgb)
         return LoadedPlane(request.number, request.plane, image, (), raw, measured, large)
 
@@ -420,7 +435,22 @@ class PlaneLoader(QThread):
         request = shown.request
         raw = shown.large.block(at)
         image = to_display(raw, request.displays, is_rgb=request.stack.is_rgb)
+        self._hatch(shown, image, at.rect, at.level)
         return Piece(request.number, request.plane, at, image)
+
+    def _hatch(self, shown: _LargeShown, image: NDArray[np.uint8], rect: Rect, level: int) -> None:
+        """Mark what can not be read in the picture of `rect`, in pixels of its level."""
+        for part in shown.large.missing_in(rect, level):
+            y, x = part.y - rect.y, part.x - rect.x
+            rows, columns = np.ogrid[part.y : part.bottom, part.x : part.right]
+            lines = np.where((rows + columns) // HATCH % 2, *HATCHED).astype(np.uint8)
+            target = image[y : y + part.height, x : x + part.width]
+            lines = lines[: target.shape[0], : target.shape[1]]
+            target[...] = lines if image.ndim == 2 else lines[..., None]
+        if shown.large.missing and not shown.told:
+            shown.told = True
+            reason = next(iter(shown.large.missing.values()))
+            self._lacking.emit(shown.request.number, f"{reason} {LACKING}")
 
     def _read(self, request: _Request) -> _ReadPlane:
         kept = self._kept
@@ -441,6 +471,11 @@ class PlaneLoader(QThread):
             self.loaded.emit(replace(answer, pieces=tuple(pieces)))
         elif pieces := [piece for piece in pieces if piece.number > self._forgotten]:
             self.pieces.emit(pieces)
+
+    @Slot(int, str)
+    def _tell_incomplete(self, number: int, sentence: str) -> None:
+        if number > self._forgotten:
+            self.incomplete.emit(sentence)
 
     @Slot(object)
     def _tell_measured(self, plane: LoadedPlane) -> None:

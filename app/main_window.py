@@ -20,7 +20,7 @@ from app.dialogs import CommandPalette, ShortcutSheet
 from app.display import swatches
 from app.document import FIRST_CELL_CLASS, Document, Tool
 from app.endings import Endings
-from app.engine import Engine
+from app.engine import Engine, Exported
 from app.exporting import Exporting
 from app.files import Files
 from app.focus import PanelFocus
@@ -367,13 +367,14 @@ class MainWindow(QMainWindow):
         # Viewport
         viewport.view_changed.connect(self._view_moved)
         viewport.hover.connect(self._show_pixel)
-        viewport.files_dropped.connect(self.gallery.open_all)
+        viewport.files_dropped.connect(lambda paths: self.gallery.open_all(paths, ask=True))
         viewport.view_changed.connect(self.minimap.follow_view)
         viewport.plane_shown.connect(self.minimap.show_plane)
         viewport.plane_failed.connect(self.minimap.show_plane)
         viewport.plane_shown.connect(self._count)
         viewport.plane_measured.connect(self.contrast_desk.plane_measured)
         viewport.plane_failed.connect(self.messages.show_error)
+        viewport.plane_incomplete.connect(self.messages.show_error)
         viewport.fill_asked.connect(self.regions.fill)
         viewport.delete_asked.connect(self.regions.delete)
         viewport.sketched.connect(self.regions.carry_out)
@@ -387,6 +388,7 @@ class MainWindow(QMainWindow):
         engine.model_trained.connect(saver.put_model)
         engine.export_progress.connect(self.exporting.progressed)
         engine.export_finished.connect(self.exporting.finished)
+        engine.export_finished.connect(self._mark_predicted)
         engine.apply_progress.connect(self.applying.progressed)
         engine.apply_finished.connect(self.applying.finished)
         engine.failed.connect(self.messages.show_error)
@@ -474,6 +476,14 @@ class MainWindow(QMainWindow):
     @Slot()
     def _record_redo(self) -> None:
         self.saver.record_redo(self.document.image)
+
+    @Slot(str, object, object)
+    def _mark_predicted(self, _sentence: str, path: Path | None, done: Exported | None) -> None:
+        if path is None or done is None:
+            return
+        request = done.request
+        if request.predicted and request.plane is None and request.what != "model":
+            self.gallery.mark(self.document.image, "predicted", True)
 
     @Slot()
     def _update_gallery(self) -> None:

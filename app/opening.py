@@ -14,6 +14,7 @@ from app.choosing import Choose, to_choose
 from app.empty_picture import empty_picture
 from unet_core.folders import natural
 from unet_core.intensity import intensity_range
+from unet_core.limits import LimitError
 from unet_core.project import (
     SUFFIX,
     ImageReference,
@@ -67,11 +68,11 @@ class Opened:
 
 @dataclass(frozen=True)
 class Refused:
-    """A project that can not be opened as usual, but in another way."""
+    """A project, or an image, that can not be opened as usual, but in another way."""
 
-    project: Path
+    path: Path
     sentence: str
-    why: Literal["locked", "unwritable", "damaged"]
+    why: Literal["locked", "unwritable", "damaged", "limit"]
 
 
 def is_project(path: Path) -> bool:
@@ -110,7 +111,10 @@ def opening(
             if isinstance(chosen, Choose):
                 return chosen
             reading = chosen
-        stack = open_stack(path, reading)
+        try:
+            stack = open_stack(path, reading)
+        except LimitError as error:
+            return Refused(path, str(error), "limit")
         yield
         return Opened(stack, _ranges(stack), reference=ImageReference.of(stack))
     try:
@@ -252,6 +256,8 @@ def _project(path: Path, read_only: bool) -> Project:
 def refusal(path: Path, error: Exception, read_only: bool) -> Refused | None:
     """A project that can be opened in another way; None where it can not."""
     match error:
+        case LimitError():
+            return Refused(path, str(error), "limit")
         case ProjectDamagedError():
             return Refused(path, str(error), "damaged")
         case ProjectLockedError() if not read_only:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.opening import shown_image
 from unet_core.annotation import Annotation, ClassInfo, History
 from unet_core.edits import bounding_box
 from unet_core.project import ImageReference, Project, ProjectError, find_image
@@ -58,8 +59,11 @@ def _described(work: RecoveredWork) -> Offer:
         if work.path.stat().st_size > _MOST_BYTES:
             return Offer(work)
         with Project.open(work.path) as project:
-            annotation, history = project.load()
-            classes, image = project.classes, project.image
+            shown = shown_image(project.images(), project.setting("window", {}))
+            labelled = [one for one in project.images() if one.labelled]
+            chosen = shown if shown.labelled or not labelled else labelled[0]
+            annotation, history = project.load(chosen.id)
+            classes, image = project.classes, chosen.reference
     except (ProjectError, OSError):  # somebody else has just opened it, or it is damaged
         return Offer(work)
     used = [v for v in sorted(annotation.counts()) if 1 <= v <= len(classes)]
@@ -118,11 +122,10 @@ def _ground(
     step: int,
 ) -> NDArray[np.float32] | None:
     """The image itself below the labels, 0 to 255; None where it is not there."""
-    place = None if image is None else find_image(image, recovery_dir())
-    if place is None:
+    if image is None or (place := find_image(image, recovery_dir())) is None:
         return None
     try:
-        with open_stack(place) as stack:
+        with open_stack(place, image.reading) as stack:
             t, z, channels, y, x = stack.shape
             if (t, z, y, x) != tuple(shape) or channels * y * x > _MOST_PIXELS:
                 return None

@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject
 from app.jobs import Steps
 from app.messages import Message, MessageBar
 from app.opening import Refused
+from unet_core.limits import lift
 from unet_core.project import SUFFIX, copy_project
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ class WaysRound(QObject):
 
     def offer(self, refused: Refused) -> None:
         """Say why the project was not opened, and what can be done instead."""
-        path = refused.project
+        path = refused.path
         look = ("Open read-only", partial(self._files.open, path, read_only=True))
         copy = ("Open a copy…", partial(self._ask_copy, path))
         mend = ("Rescue…", partial(self._ask_rescue, path))
-        if refused.why == "damaged":
+        if refused.why == "limit":
+            anyway = ("Open it anyway", partial(self._trust, path))
+            self._choice = Message(refused.sentence, actions=(anyway,), close_text="Cancel")
+        elif refused.why == "damaged":
             self._choice = Message(
                 f"{path.name} is damaged, or no Limn project; what can still be read of it can be "
                 "brought into a new project.",
@@ -55,6 +59,10 @@ class WaysRound(QObject):
         if self._choice is not None:
             self._messages.retract(self._choice)
             self._choice = None
+
+    def _trust(self, path: Path) -> None:
+        lift()
+        self._files.open(path)
 
     def _ask_copy(self, path: Path) -> None:
         target = self._files.ask_project("Copy the project to", free_name(path, "copy"))

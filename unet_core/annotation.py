@@ -34,6 +34,7 @@ from unet_core.labels import (
     object_of,
     tally,
 )
+from unet_core.limits import ADVICE, LimitError, lifted
 from unet_core.stack import PlaneIndex
 from unet_core.tiles import (
     TILE,
@@ -80,6 +81,10 @@ _FARTHEST = 1e9
 _NOWHERE = Rect(0, 0, 0, 0)
 
 _PIXELS_AT_ONCE = TILE * TILE
+
+
+class AnnotationLimitError(AnnotationError, LimitError):
+    """There are more labels than may be loaded."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +159,10 @@ class Annotation:
             check_place(shape, key, tile)
             counts = tile.contents().counts
             taken += len(packed) + _TILE_COST + _LABEL_COST * len(counts)
-            if taken > MAX_MEMORY:
-                raise AnnotationError("There are more labels than fit into memory.")
+            if taken > MAX_MEMORY and not lifted():
+                raise AnnotationLimitError(
+                    f"The labels take more than {MAX_MEMORY / 2**30:.0f} GiB of memory; {ADVICE}."
+                )
             if annotation._tile(key) is not None:
                 raise AnnotationError(f"Label tile {key.row}, {key.col} of a plane comes twice.")
             if counts:

@@ -61,9 +61,7 @@ def default_axes(axes: str, shape: Sequence[int]) -> str:
     return "".join(letters)
 
 
-def alternative_axes(
-    axes: str, shape: Sequence[int], usual: str | None = None
-) -> tuple[str, ...]:
+def alternative_axes(axes: str, shape: Sequence[int], usual: str | None = None) -> tuple[str, ...]:
     """All that the dimensions may well mean, the default first: as slices, as times, as channels.
     `usual` is the default, if not that of `default_axes`.
 

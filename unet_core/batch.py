@@ -168,7 +168,8 @@ def images_in(paths: Iterable[Path], out: Path) -> list[Path]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
-            found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+            known = IMAGE_SUFFIXES + FOLDER_SUFFIXES
+            found = [p for p in path.iterdir() if p.suffix.lower() in known]
             found = [p for p in found if not p.name.startswith(".")]
             nothing = f"{path} is a folder without images: choose an image, or another folder."
         elif not path.exists() and glob.has_magic(str(path)):

@@ -80,9 +80,7 @@ def _choice(series: Series) -> Choice:
     )
 
 
-def thumbnails(
-    path: Path, wanted: Reading, side: int, planes: int = 1
-) -> list[NDArray[np.uint8]]:
+def thumbnails(path: Path, wanted: Reading, side: int, planes: int = 1) -> list[NDArray[np.uint8]]:
     """Pictures of `planes` of its planes, or of one, of the image that `wanted` names.
 
     Raises StackError.
@@ -122,10 +120,7 @@ def _count(stack: Stack) -> int:
 
 def _small(stack: Stack, t: int, z: int, side: int) -> Array:
     """A plane (C, Y, X) with few pixels."""
-    level = max(
-        (i for i, size in enumerate(stack.levels) if max(size) >= side or i == 0),
-        key=lambda i: i,
-    )
+    level = max(i for i, size in enumerate(stack.levels) if max(size) >= side or i == 0)
     height, width = stack.levels[level]
     step = max(1, math.ceil(max(height, width) / side))
     if height * width <= 4096 * 4096:
@@ -143,8 +138,8 @@ def _stretched(pixels: Array) -> NDArray[np.uint8]:
     ranges = percentile_range(pixels.reshape(len(pixels), -1)).astype(np.float64)
     low, high = ranges[:, 0, None, None], ranges[:, 1, None, None]
     values = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
-    scaled: NDArray[np.uint8] = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return scaled
+    scaled = np.clip((values - low) / (high - low), 0, 1) * 255
+    return scaled.astype(np.uint8)
 
 
 def _colors(stack: Stack) -> list[NDArray[np.uint16]]:

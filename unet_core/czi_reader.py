@@ -371,7 +371,7 @@ class _Said:
 
 
 def _color(text: str | None) -> str:
-    """"#AARRGGBB" or "#RRGGBB" as "#rrggbb"."""
+    """A colour #AARRGGBB or #RRGGBB as #rrggbb."""
     digits = (text or "").lstrip("#")[-6:]
     try:
         return f"#{int(digits, 16):06x}" if len(digits) == 6 else ""

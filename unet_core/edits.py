@@ -47,6 +47,12 @@ __all__ = [
 
 Shape = tuple[int, int, int, int]
 
+HISTORY_IN_MEMORY = 100 * 2**20
+"""Bytes of packed tiles, about, beyond which a history forgets its oldest steps. A stroke takes
+some 20 KiB; the project file goes on knowing them (see `Project.history_budget`)."""
+# What a change takes beside its tile's bytes, about.
+_CHANGE = 300
+
 
 class TileChange(NamedTuple):
     """One tile before and after; None stands for all unlabelled."""
@@ -174,6 +180,8 @@ class History:
 
     # What so many of the newest edits have found stays unpacked: it is what undo shows next.
     _LOOSE = 16
+    # So many edits are packed and weighed with one push at most: it costs the same each time.
+    _AT_ONCE = 4
 
     def __init__(self, edits: Iterable[Edit] = (), position: int | None = None) -> None:
         """Edits oldest first; the first `position` of them are applied (all, if not given)."""
@@ -181,6 +189,10 @@ class History:
         self._position = len(self._edits) if position is None else position
         if not 0 <= self._position <= len(self._edits):
             raise ValueError(f"position {position} is outside a history of {len(self._edits)}")
+        self._weighed = 0  # so many of the oldest edits are counted in `_bytes`
+        self._bytes = 0
+        self.forgotten = 0
+        """How many steps were too old to be kept: all others have moved up by so many places."""
 
     def __len__(self) -> int:
         return len(self._edits)
@@ -209,15 +221,31 @@ class History:
 
     def push(self, edit: Edit) -> None:
         """Append an edit that has just been applied; what was undone before it is forgotten."""
+        self._bytes -= sum(map(_weight, self._edits[self._position : self._weighed]))
+        self._weighed = min(self._weighed, self._position)
         del self._edits[self._position :]
         self._edits.append(edit)
         self._position += 1
-        old = len(self._edits) - 1 - self._LOOSE
-        if old >= 0:
-            # Packing one edit per push keeps the cost of a push even.
-            for change in self._edits[old].changes:
+        old = len(self._edits) - self._LOOSE
+        for packed in self._edits[self._weighed : min(old, self._weighed + self._AT_ONCE)]:
+            for change in packed.changes:
                 if change.before is not None:
                     change.before.put_away()
+            self._bytes += _weight(packed)
+            self._weighed += 1
+        if self._bytes > HISTORY_IN_MEMORY:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Some more than must be: so it is seldom to be done."""
+        count = 0
+        while count < self._weighed and self._bytes > 0.9 * HISTORY_IN_MEMORY:
+            self._bytes -= _weight(self._edits[count])
+            count += 1
+        del self._edits[:count]
+        self._weighed -= count
+        self._position -= count
+        self.forgotten += count
 
     def undo(self) -> Edit | None:
         """Step back: the edit to apply, None at the beginning. AnnotationError if it is damaged."""
@@ -235,6 +263,14 @@ class History:
         edit.gained()
         self._position += 1
         return edit
+
+
+def _weight(edit: Edit) -> int:
+    """Bytes that an old edit takes, about: what it left behind is what the next one found."""
+    return sum(
+        _CHANGE + (0 if change.before is None else len(change.before.packed()))
+        for change in edit.changes
+    )
 
 
 def check_place(shape: Shape, key: TileKey, tile: Tile | None) -> None:

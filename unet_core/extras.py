@@ -15,6 +15,6 @@ def package_for(path: Path, kind: str, name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise StackError(
-            f"{path.name} is {kind}, for which Limn needs another package: install it with "
-            "pip install 'limn[formats]', or save the image as OME-TIFF."
+            f"{path.name} is {kind}, for which Limn needs another package: pip install {name} (or "
+            "'limn[formats]' for all formats), or save the image as OME-TIFF."
         ) from error

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unet_core.contours import Contour, Ring, contours
 from unet_core.export import Progress
 from unet_core.json_lines import write_entries
+from unet_core.limits import READ_ANYWAY, lifted
 from unet_core.masks import Masks
 from unet_core.shapes import Shape, ShapeError, painted, ring_of
 from unet_core.stack import PlaneIndex
@@ -77,10 +78,10 @@ def read_geojson(path: Path) -> Iterator[Shape | None]:
     None for what has no area: points and lines. Raises ShapeError where the file is damaged or
     absurdly large.
     """
-    if (size := path.stat().st_size) > MOST_BYTES:
+    if (size := path.stat().st_size) > MOST_BYTES and not lifted():
         raise ShapeError(
             f"{path.name} is too large ({size / 2**20:.0f} MiB of text): export fewer objects at a "
-            "time, or a label image."
+            f"time, or a label image, or {READ_ANYWAY}."
         )
     try:
         found = json.loads(path.read_bytes())
@@ -89,8 +90,10 @@ def read_geojson(path: Path) -> Iterator[Shape | None]:
     features = found.get("features", [found]) if isinstance(found, dict) else found
     if not isinstance(features, list) or not all(isinstance(f, dict) for f in features):
         raise ShapeError(f"{path.name} is no GeoJSON: it has no features.")
-    if len(features) > MOST_SHAPES:
-        raise ShapeError(f"{path.name} holds {len(features):,} shapes, far too many.")
+    if len(features) > MOST_SHAPES and not lifted():
+        raise ShapeError(
+            f"{path.name} holds {len(features):,} shapes, more than {MOST_SHAPES:,}; {READ_ANYWAY}."
+        )
     for feature in features:
         yield _shape(feature)
 

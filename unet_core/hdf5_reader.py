@@ -127,9 +127,7 @@ def _axes(dataset: h5py.Dataset) -> str | None:
     return None if wrong or not {"Y", "X"} <= set(found) <= set("TZCYX") else found
 
 
-def _pixel_size(
-    dataset: h5py.Dataset, axes: str
-) -> tuple[tuple[float, float, float] | None, bool]:
+def _pixel_size(dataset: h5py.Dataset, axes: str) -> tuple[tuple[float, float, float] | None, bool]:
     """(size in micrometres, whether z is stated), as ilastik and PlantSeg write it: z, y, x."""
     stated: Any = dataset.attrs.get("element_size_um")
     try:

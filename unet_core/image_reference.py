@@ -165,6 +165,8 @@ def _of_size(size: int, name: str, roots: Sequence[Path], until: float) -> Itera
     left = _ENTRIES
     seen: set[str] = set()
     folders = deque((str(root), 0) for root in roots)
+    if not size:  # one that the user has named may be the image itself
+        yield from roots
     while folders:
         folder, depth = folders.popleft()
         if folder in seen:

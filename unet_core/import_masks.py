@@ -130,6 +130,11 @@ def importing(
         raise ValueError(f"{value} is no class that objects may have")
     if not all(BACKGROUND <= one <= MAX_CLASSES for one in (values or {}).values()):
         raise ValueError("there are values that are no classes")
+    if path.name.casefold().endswith("_seg.npy"):
+        raise ExportError(
+            f"{path.name} is Cellpose's own file, and reading it could run a stranger's program: "
+            "let Cellpose save the masks as TIFF or PNG."
+        )
     numbers = _Numbers(annotation.next_object())
     counts = {"skipped": 0}
     found: Iterator[Progress | tuple[PlaneIndex, Labels]]
@@ -179,7 +184,7 @@ def made_by(path: Path) -> tuple[str, Literal["objects", "classes"]]:
         return "a segmentation of ilastik", "classes"
     if name.endswith(("classes", "annotation", "ilastik labels")):
         return "an image of classes, as Limn writes it", "classes"
-    if name.endswith(("cp masks", "seg")):
+    if name.endswith("cp masks"):
         return "masks of Cellpose", "objects"
     if name.endswith(("object identities", "object predictions")):
         return "objects of ilastik", "objects"

@@ -50,7 +50,8 @@ def _samples(stack: Stack, plane: PlaneIndex, patches: int) -> Iterator[NDArray[
     height, width = stack.shape[3:]
     if not stack.is_large:
         step = max(1, math.ceil(math.sqrt(height * width / SAMPLED_PIXELS)))
-        yield stack.plane(*plane)[:, ::step, ::step]
+        # A copy: a view would keep all of the plane in memory while the others are sampled.
+        yield stack.plane(*plane)[:, ::step, ::step].copy()
         return
     side = math.isqrt(SAMPLED_PIXELS) // PATCHES
     for y in np.linspace(0, max(0, height - side), patches).astype(int).tolist():

@@ -106,7 +106,8 @@ def _describe(source: Source, xml: Any, letters: dict[str, str]) -> None:
     for dimension in xml.findall(f"{_DESCRIPTION}/Dimensions/DimensionDescription"):
         letter = letters.get(_DIMENSION_IDS.get(dimension.get("DimID"), ""), "")
         # The length is that from the first to the last of them.
-        length, count = positive(dimension.get("Length")), positive(dimension.get("NumberOfElements"))
+        length = positive(dimension.get("Length"))
+        count = positive(dimension.get("NumberOfElements"))
         unit = str(dimension.get("Unit", "")).strip().lower()
         factor = (SECONDS if letter == "T" else MICROMETRES).get(unit)
         if length is not None and count is not None and count > 1 and factor is not None:

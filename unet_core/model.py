@@ -25,6 +25,7 @@ from unet_core import networks
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.atomic import os_reason, replacing
 from unet_core.intensity import CLIP, HIGH_PERCENTILE, LOW_PERCENTILE
+from unet_core.limits import READ_ANYWAY, lifted
 
 FORMAT_VERSION = 2
 MAX_BYTES = 1 << 30
@@ -168,8 +169,11 @@ class Model:
         path = Path(path)
         if not path.is_file():
             raise ModelError(f"There is no model {path}; check the path or use “bundled”.")
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path} is too large for a model of Limn.")
+        if path.stat().st_size > MAX_BYTES and not lifted():
+            raise ModelError(
+                f"{path} has more than {MAX_BYTES >> 20:,} MiB, which is too large for a model of "
+                f"Limn; {READ_ANYWAY}."
+            )
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}

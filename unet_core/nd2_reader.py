@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,21 +89,19 @@ def _position_name(file: Any, number: int) -> str:
 
 def _describe(source: Source, file: Any) -> None:
     """Pixel size, time interval, channels; what is missing or nonsense is left out."""
-    try:
+    with suppress(Exception):  # of a package that believes the file
+        loops = [loop for loop in file.experiment if loop.type == "TimeLoop"]
+        seconds = [positive(loop.parameters.periodMs / 1000) for loop in loops]
+        source.time_interval = seconds[0] if seconds else None
+    with suppress(Exception):
         voxel = file.voxel_size()
         calibrated = file.metadata.channels[0].volume.axesCalibrated
         if calibrated[0] and calibrated[1]:
-            z = voxel.z if calibrated[2] else None
+            z = voxel.z if calibrated[2] and "Z" in file.sizes else None
             source.pixel_size, source.z_stated = pixel_size(z, voxel.y, voxel.x), z is not None
-        for loop in file.experiment:
-            if loop.type == "TimeLoop":
-                source.time_interval = (positive(loop.parameters.periodMs) or 0) / 1000 or None
+    with suppress(Exception):
         channels = [channel.channel for channel in file.metadata.channels]
-    except Exception:  # of a package that believes the file
-        return
-    if len(channels) == source.size("C"):
-        source.channel_names = tuple(str(channel.name)[:200] for channel in channels)
-        colors = (channel.color for channel in channels)
-        source.channel_colors = tuple(f"#{c.r:02x}{c.g:02x}{c.b:02x}" for c in colors)
-
-
+        if len(channels) == source.size("C"):
+            source.channel_names = tuple(str(channel.name)[:200] for channel in channels)
+            colors = (channel.color for channel in channels)
+            source.channel_colors = tuple(f"#{c.r:02x}{c.g:02x}{c.b:02x}" for c in colors)

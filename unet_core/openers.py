@@ -122,6 +122,8 @@ def chosen_series(contents: Contents, reading: Reading | None) -> Series:
 def open_series(contents: Contents, series: Series, axes: str | None) -> Source:
     """The source of one image. Raises StackError."""
     name = contents.path.name
+    if min(series.shape) < 1:
+        raise StackError(f"{name} is damaged: its image has no pixels.")
     letters = chosen_axes(name, series.axes, series.shape, axes, series.usual)
     return _guarded(contents.path, lambda: series.open(letters))
 

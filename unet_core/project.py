@@ -47,6 +47,7 @@ from unet_core.edits import (
     is_sealed,
 )
 from unet_core.image_reference import ImageReference, check_image, find_image
+from unet_core.limits import ADVICE, LimitError, lifted
 from unet_core.places import is_recovery
 from unet_core.project_copy import is_same, steady_copy, written_here
 from unet_core.project_file import (
@@ -878,11 +879,11 @@ class Project:
     def _tiles(self, image: int) -> Iterator[tuple[TileKey, bytes | None]]:
         rows = self._connection.execute(
             "SELECT t, z, row, col, substr(data, 1, ?) FROM tiles WHERE image = ? LIMIT ?",
-            (MAX_PACKED_TILE, image, MAX_TILES + 1),
+            (MAX_PACKED_TILE, image, -1 if lifted() else MAX_TILES + 1),
         )
         for number, (*numbers, data) in enumerate(rows):
-            if number == MAX_TILES:
-                raise ProjectError(f"{self.path} holds more labels than fit into memory.")
+            if number == MAX_TILES and not lifted():
+                raise LimitError(f"There are more than {MAX_TILES:,} label tiles; {ADVICE}.")
             yield _key(numbers), sealed_for(image, data)
 
     def _steps(self, image: int, shape: Shape, position: int, direction: int) -> list[Edit]:

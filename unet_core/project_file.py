@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from unet_core.atomic import os_reason
+from unet_core.limits import LimitError
 
 SUFFIX = ".limn"
 VERSION = 4
@@ -148,6 +149,10 @@ class ProjectDamagedError(ProjectError):
 
 class ProjectDriveError(ProjectError):
     """The disk or the network drive fails, or is away."""
+
+
+class ProjectLimitError(ProjectError, LimitError):
+    """The file asks for more than it may."""
 
 
 class ProjectGoneError(ProjectError):
@@ -327,6 +332,8 @@ def sentences(path: Path) -> Iterator[None]:
         yield
     except ProjectError:
         raise
+    except LimitError as error:
+        raise ProjectLimitError(f"{path}: {error}") from error
     except sqlite3.Error as error:
         code = _code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

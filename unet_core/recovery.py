@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from unet_core.places import is_recovery, recovery_dir
-from unet_core.project import SUFFIX, Project, ProjectError, ProjectLockedError
+from unet_core.project import (
+    SUFFIX,
+    Project,
+    ProjectError,
+    ProjectImage,
+    ProjectLockedError,
+)
 
 __all__ = ["RecoveredWork", "discard", "new_recovery_path", "recovery_dir", "unfinished"]
 
@@ -66,14 +73,22 @@ def unfinished() -> list[RecoveredWork]:
                 continue
             with Project.open(path) as project:
                 strokes = project.edit_count()
-                image = project.image
+                images = project.images()
             if strokes:
-                found.append(
-                    RecoveredWork(path, image.path.name if image else "", strokes, modified)
-                )
+                found.append(RecoveredWork(path, _name_of(images), strokes, modified))
             elif now - modified > _DAY:
                 discard(path)
     return sorted(found, key=lambda work: work.modified, reverse=True)
+
+
+def _name_of(images: Sequence[ProjectImage]) -> str:
+    """The images that somebody worked on, in few words; empty where it is not known which."""
+    worked_on = [one for one in images if one.labelled] or images[:1]
+    reference = worked_on[0].reference
+    if reference is None:
+        return ""
+    more = len(worked_on) - 1
+    return f"{reference.path.name} and {more} more" if more else reference.path.name
 
 
 def discard(path: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from unet_core.atomic import sync_file
 from unet_core.contours import Contour, contours
 from unet_core.export import ExportError, Progress, differs, forget_cached, legible, writing
+from unet_core.limits import READ_ANYWAY, lifted
 from unet_core.masks import Masks
 from unet_core.shapes import Ring, Shape, ShapeError, painted, ring_of
 from unet_core.stack import PlaneIndex, Stack
@@ -107,14 +108,17 @@ def read_rois(path: Path, like: Stack) -> Iterator[Shape | None]:
             entries = [e for e in archive.infolist() if e.filename.lower().endswith(".roi")]
             if not entries:
                 raise ShapeError(f"{path.name} holds no ImageJ ROIs: choose a RoiSet.zip.")
-            if len(entries) > MOST_ROIS:
-                raise ShapeError(f"{path.name} holds {len(entries):,} ROIs, far too many.")
+            if len(entries) > MOST_ROIS and not lifted():
+                raise ShapeError(
+                    f"{path.name} holds {len(entries):,} ROIs, more than {MOST_ROIS:,}; "
+                    f"{READ_ANYWAY}."
+                )
             left = MOST_BYTES
             for entry in entries:
                 with archive.open(entry) as file:  # never more than is looked at, whatever it says
                     data = file.read(MOST_ROI_BYTES + 1)
                 left -= len(data)
-                if len(data) > MOST_ROI_BYTES or left < 0:
+                if len(data) > MOST_ROI_BYTES or left < 0 and not lifted():
                     raise ShapeError(f"{path.name} holds ROIs with far too many corners.")
                 yield read_roi(data, like)
     except _DAMAGE as error:

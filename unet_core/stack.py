@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unet_core.limits import ADVICE, LimitError, lifted
 from unet_core.reading import Reading
 from unet_core.tiling import Rect
 
@@ -396,12 +397,17 @@ def fingerprint_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+class StackLimitError(StackError, LimitError):
+    """The image claims to be larger than it may."""
+
+
 def refuse_absurd(name: str, page_bytes: int, file_bytes: int) -> None:
-    """Raise StackError where a header promises a page that the file cannot possibly hold."""
-    if page_bytes > _PLAUSIBLE_BYTES and page_bytes > _PLAUSIBLE_RATIO * file_bytes:
-        raise StackError(
+    """Raise StackLimitError where a header promises a page that the file hardly can hold."""
+    absurd = page_bytes > _PLAUSIBLE_BYTES and page_bytes > _PLAUSIBLE_RATIO * file_bytes
+    if absurd and not lifted():
+        raise StackLimitError(
             f"{name} is damaged: its header promises planes of {page_bytes / 2**30:,.0f} GiB, "
-            "far more than the file holds."
+            f"more than {_PLAUSIBLE_RATIO:,} times what the file holds; {ADVICE}."
         )
 
 

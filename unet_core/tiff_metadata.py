@@ -23,7 +23,6 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 _LARGEST_PLAUSIBLE, _SMALLEST_PLAUSIBLE = 20.0, 1e-5
 
 
-
 @dataclass
 class TiffMetadata:
     """Metadata of one image: sizes in micrometres (z, y, x), interval in seconds, or None."""
@@ -82,9 +81,7 @@ def _from_imagej(file: tifffile.TiffFile, metadata: TiffMetadata) -> None:
         metadata.channel_colors = tuple(_color_of_lut(lut) for lut in luts)
 
 
-def _from_shaped(
-    file: tifffile.TiffFile, page: tifffile.TiffPage, metadata: TiffMetadata
-) -> None:
+def _from_shaped(file: tifffile.TiffFile, page: tifffile.TiffPage, metadata: TiffMetadata) -> None:
     fields = json.loads(page.shaped_description or "{}")
     metadata.names_axes = len(fields.get("axes", "")) == len(fields.get("shape", ()))
     metadata.pixel_size = _calibrated(page, fields)

@@ -76,7 +76,7 @@ class HistoryModel(QAbstractListModel):
         super().__init__()
         self._history = History()
         self._planes = (1, 1)
-        self._count = 0
+        self._count = self._forgotten = 0
         self.position = 0
         """How many edits are applied: the row of the present."""
 
@@ -84,8 +84,10 @@ class HistoryModel(QAbstractListModel):
         """Show `history`, of an image of `planes` (T, Z), as it is now."""
         before, self.position = self.position, history.position
         count = len(history)
-        if history is not self._history or planes != self._planes:
+        other = history is not self._history or history.forgotten != self._forgotten
+        if other or planes != self._planes:
             self.beginResetModel()
+            self._forgotten = history.forgotten
             self._history, self._planes, self._count = history, planes, count
             self.endResetModel()
             return

@@ -2,7 +2,6 @@
 
 import shlex
 
-import numpy as np
 import pytest
 import tifffile
 from PySide6.QtCore import Qt
@@ -12,7 +11,6 @@ from app.__main__ import main
 from app.apply_dialog import OWN_FOLDER, ApplyDialog
 from app.engine import FolderRequest
 from tests.synthetic import make_stack, write_imagej
-from unet_core import batch
 from unet_core.export_presets import PRESETS
 from unet_core.model import Model
 
@@ -123,7 +121,7 @@ def test_nothing_to_do_cannot_be_pressed(window, folder, qtbot):
     dialog.set_images([empty])
     qtbot.waitUntil(lambda: "without images" in dialog.counted.text())
     assert not dialog.apply_button.isEnabled()
-    dialog.set_images([folder / "nothing"])
+    dialog.set_images([folder.parent / "nothing"])
     qtbot.waitUntil(lambda: "does not exist" in dialog.counted.text())
     assert not dialog.apply_button.isEnabled()
     dialog.set_images([folder / "cells 9.tif", folder / "cells 11.tif"])
@@ -167,30 +165,3 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(window, folder, qtbot):
     assert "a file" in failed.args[0] and failed.args[1] == ""
     qtbot.waitUntil(lambda: window.engine.busy == "idle")
     assert window.strip.isHidden()
-
-
-def test_the_time_left_is_told_from_the_time_so_far(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(batch.time, "monotonic", lambda: now[0])
-    clock = batch._Clock([30, 0, 70])
-    start = clock.report(1, "a", batch.Progress(0, 1, "Opening"))
-    assert (start.share, start.seconds_left) == (0, None)
-    now[0] = 15.0
-    assert clock.report(1, "a", batch.Progress(1, 2, "Predicting")).seconds_left == pytest.approx(
-        85
-    )
-    now[0] = 30.0
-    later = clock.report(3, "c", batch.Progress(0, 9, "Predicting"))
-    assert later.share == pytest.approx(0.3) and later.seconds_left == pytest.approx(70)
-    assert clock.report(3, "c", batch.Progress(1, 9, "Finding objects")).share == 1
-    words = [batch.duration_in_words(s) for s in (0.2, 40, 720, 9000)]
-    assert words == ["1 s", "40 s", "12 min", "2.5 h"]
-
-
-def test_masks_of_an_image_are_no_images(tmp_path):
-    """Whatever kind was written before, beside the images or where it goes now."""
-    for name in ("a.tif", "b.tif", "a_objects.tif", "b_cp_masks.tif", "a_annotation.tif",
-                 "c_labels.tif"):  # fmt: skip
-        tifffile.imwrite(tmp_path / name, np.zeros((4, 4), np.uint8))
-    tasks = batch.plan([tmp_path], ("classes",), tmp_path / "out")
-    assert [task.image.name for task in tasks] == ["a.tif", "b.tif", "c_labels.tif"]

@@ -24,8 +24,10 @@ from app.document import Document
 from app.still import StillPicture
 from app.viewport import Viewport
 from tests.patience import PATIENCE
-from unet_core.edits import TILE
+from unet_core.annotation import Annotation
+from unet_core.labels import label
 from unet_core.stack import PlaneIndex, open_stack
+from unet_core.tiles import TILE, TileKey, _seal, pack_tile
 from unet_core.tiling import Rect
 
 SIDE = 700
@@ -304,3 +306,26 @@ def test_labels_that_change_outside_the_view_hold_those_inside_up_no_longer(view
     shown = on_screen(view)
     assert shown == anew(view)
     document.undo()
+
+
+def test_a_forged_tile_is_told_and_painting_goes_on(qapp, tmp_path):
+    """What a tile of a project file says of itself is only known as a lie when it is looked at."""
+    key, honest = TileKey(0, 0, 0, 0), np.zeros((TILE, TILE), np.uint32)
+    honest[:60, :60] = label(2)
+    packed = bytearray(pack_tile(key, honest))
+    other = pack_tile(key, np.where(honest > 0, np.uint32(label(3)), np.uint32(0)))
+    packed[4:20] = other[4:20]  # where the counts lie
+    packed[:4] = _seal(key, bytes(packed[4:])).to_bytes(4, "little")
+    told: list[str] = []
+    with viewport(tmp_path) as view:
+        view.plane_incomplete.connect(told.append)
+        stack = view.document.stack
+        shape = (*stack.shape[:2], *stack.shape[3:])
+        forged = Annotation.from_packed(shape, [(key, bytes(packed))])
+        view.document.set_stack(stack, annotation=forged)
+        wait_until(lambda: view.paintable)
+        on_screen(view)
+        wait_until(lambda: bool(told))
+        on_screen(view)
+        QApplication.processEvents()
+        assert told == ["The labels of t 0, z 0, tile 0, 0 are damaged."]

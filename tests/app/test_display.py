@@ -33,8 +33,8 @@ DISPLAYS = st.builds(
 
 
 class FakeStack:
-    def __init__(self, dtype: str, is_rgb: bool) -> None:
-        self.dtype, self.is_rgb = np.dtype(dtype), is_rgb
+    def __init__(self, dtype: str, is_rgb: bool, colors: tuple[str, ...] = ()) -> None:
+        self.dtype, self.is_rgb, self.channel_colors = np.dtype(dtype), is_rgb, colors
 
 
 # --- tables ----------------------------------------------------------------------------------
@@ -66,6 +66,22 @@ def test_automatic_is_grey_alone_and_the_channels_colour_in_company() -> None:
         assert shown_table(fire, 1, alone=alone) is TABLES["Fire"]
     assert swatches([display, fire], is_rgb=False) == [CHANNEL_COLORS[0], "#ffffff"]
     assert len(swatches([display] * 3, is_rgb=True)) == 3
+
+
+def test_the_colours_that_an_image_states_are_its_own() -> None:
+    ranges = np.array([[0, 9], [0, 9]], np.float32)
+    for colors, own in (
+        (("#00ffff", "#102030"), ["#00ffff", "#102030"]),
+        (("#ffffff", "#ffffff"), list(CHANNEL_COLORS[:2])),  # nobody has chosen that
+        (("#00ffff", ""), list(CHANNEL_COLORS[:2])),
+    ):
+        stack = FakeStack("uint16", False, colors)
+        shown = first_displays(stack, ranges)  # type: ignore[arg-type]
+        assert swatches(shown, is_rgb=False) == own
+        assert swatches(restored(remembered(shown), shown), is_rgb=False) == own
+        assert "color" not in str(remembered(shown)).replace("'color': ''", "")
+        alone = shown_table(shown[0], 0, alone=True)
+        assert (alone == TABLES["Grey"]).all()
 
 
 def test_a_display_that_makes_no_sense_cannot_be_made() -> None:

@@ -20,6 +20,7 @@ from app.messages import Message
 from app.ways_round import free_name
 from tests.app.conftest import close_and_wait, open_and_wait
 from tests.patience import PATIENCE
+from unet_core import annotation, limits, stack
 from unet_core.annotation import DEFAULT_CLASSES, Annotation
 from unet_core.model import Model
 from unet_core.places import is_recovery
@@ -100,8 +101,8 @@ def answer(monkeypatch, name, path):
 
 def labels(path):
     with Project.open(path) as project:
-        annotation, history = project.load()
-    return annotation.read(PLANE), history
+        loaded, history = project.load()
+    return loaded.read(PLANE), history
 
 
 def digest(path):
@@ -220,6 +221,35 @@ def test_a_damaged_project_is_rescued_into_a_new_one(
     texts = [message.sentence for message in window.messages._messages]
     assert any("Brought out" in text for text in texts)
     assert digest(project) == before
+
+
+def test_a_project_of_too_many_labels_is_opened_when_the_user_trusts_it(
+    make_window, project, qtbot, monkeypatch
+):
+    monkeypatch.setattr(limits, "_lifted", False)
+    expected, _ = labels(project)
+    monkeypatch.setattr(annotation, "MAX_MEMORY", 100)
+    window = make_window()
+    window.files.open(project)
+    qtbot.waitUntil(lambda: "LIMN_LIMITS" in window.messages.text)
+    assert "p.limn" in window.messages.text and window.isEnabled()
+    with qtbot.waitSignal(window.files.opened):
+        press(window, "Open it anyway", qtbot)
+    assert np.array_equal(window.document.annotation.read(PLANE), expected)
+
+
+def test_an_image_with_an_absurd_header_is_opened_when_the_user_trusts_it(
+    make_window, image, qtbot, monkeypatch
+):
+    monkeypatch.setattr(limits, "_lifted", False)
+    monkeypatch.setattr(stack, "_PLAUSIBLE_BYTES", 10)
+    monkeypatch.setattr(stack, "_PLAUSIBLE_RATIO", 0.1)
+    window = make_window()
+    window.files.open(image)
+    qtbot.waitUntil(lambda: "LIMN_LIMITS" in window.messages.text)
+    with qtbot.waitSignal(window.files.opened):
+        press(window, "Open it anyway", qtbot)
+    assert window.document.stack.path == image
 
 
 def test_labels_without_their_image_lie_on_an_empty_picture(

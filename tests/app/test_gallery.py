@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
 
 from tests.app.conftest import close_and_wait, open_and_wait
 from tests.synthetic import make_cells
+from unet_core.device import prepare_thread
+from unet_core.intensity import intensity_range
+from unet_core.model import Model
+from unet_core.patches import TrainingSet
 from unet_core.project import Project
-from unet_core.stack import PlaneIndex
+from unet_core.segment import fingerprint
+from unet_core.stack import PlaneIndex, open_stack
+from unet_core.training import fit
 
 PLANE = PlaneIndex(0, 0)
 
@@ -203,9 +210,7 @@ def test_an_image_that_is_gone_shows_its_labels_and_is_found_again(gallery, fold
     assert np.array_equal(labels(gallery), painted) and len(gallery.gallery.entries) == 5
 
 
-def test_strokes_that_can_not_be_saved_stay_with_their_image(
-    gallery, tmp_path, qtbot, monkeypatch
-):
+def test_strokes_that_can_not_be_saved_stay_with_their_image(gallery, tmp_path, qtbot, monkeypatch):
     """Going to images that were on show before needs no disk, to others it waits."""
     go_to(gallery, 1, qtbot)
     failing = [True]
@@ -232,3 +237,31 @@ def test_strokes_that_can_not_be_saved_stay_with_their_image(
     with Project.open(path, read_only=True) as project:
         assert [one.labelled for one in project.images()][:3] == [True, True, False]
         assert np.array_equal(project.load_labels(2).read(PLANE), painted)
+
+
+def test_training_on_several_images_is_what_the_command_line_does(gallery, folder, qtbot):
+    """The same regions in the same order, the same seed: the same weights, to the last bit."""
+    for number, value, y in ((2, 1, 20), (0, 2, 60), (2, 2, 70), (1, 1, 30)):
+        go_to(gallery, number, qtbot)
+        stroke(gallery, y, 20, value)
+    document, regions = gallery.document, []
+    painted = {n: one.annotation for n, one in document.others.items()}
+    painted[document.image] = document.annotation.snapshot()
+    for entry in gallery.gallery.entries[:3]:
+        with open_stack(entry.path) as stack:
+            ranges = intensity_range(stack)
+            regions += TrainingSet.of(stack, painted[entry.id], ranges).regions
+            pixel_size = stack.pixel_size
+    start = Model.bundled().adapted(1, tuple(document.classes))
+    start.pixel_size = pixel_size
+    prepare_thread()
+    fitting = fit(start, TrainingSet(regions), device=torch.device("cpu"), seed=0, steps=3)
+    try:
+        while True:
+            next(fitting)
+    except StopIteration as end:
+        expected = end.value
+    gallery.engine.training_steps = 3
+    gallery.desk.train()
+    qtbot.waitUntil(lambda: gallery.engine.model is not None)
+    assert fingerprint(gallery.engine.model) == fingerprint(expected)

@@ -202,9 +202,9 @@ def test_going_back_reads_nothing_again(tmp_path, monkeypatch):
             assert again.values_at(40, 31) is None
 
 
-def test_damage_is_a_sentence(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", random_pixels((100, 100), "uint8"), tile=(16, 16),
-                     compression="zlib")  # fmt: skip
+def test_only_what_is_damaged_is_missing(tmp_path):
+    pixels = random_pixels((1, 100, 100), "uint8")
+    tifffile.imwrite(tmp_path / "a.tif", pixels[0], tile=(16, 16), compression="zlib")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         start = file.pages[0].dataoffsets[-1]
     content = bytearray((tmp_path / "a.tif").read_bytes())
@@ -212,9 +212,34 @@ def test_damage_is_a_sentence(tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with open_stack(tmp_path / "a.tif") as stack:
         large = LargePlane(stack, PLANE, PixelCache(10**6))
-        large.block(Where(0, 0, 0))
+        large = LargePlane(stack, PLANE, PixelCache(10**6))
+        read_all(large)
+        (corner,) = large.missing.items()
+        assert corner[0].intersect(Rect(96, 96, 4, 4)) == Rect(96, 96, 4, 4)
+        assert "a.tif" in corner[1] and max(corner[0][2:]) <= 16
+        pixels[(0, *corner[0].slices)] = 0
+        levels = levels_by_hand(pixels)
+        np.testing.assert_array_equal(large.block(Where(0, 6, 6)), pixels[:, 96:, 96:])
+        np.testing.assert_array_equal(large.block(Where(0, 2, 3)), pixels[:, 32:48, 48:64])
+        shown = large.overview.astype(int)
+        lacks = np.zeros(shown.shape[1:], bool)
+        for part in large.missing_in(Rect(0, 0, *shown.shape[1:]), large.coarsest):
+            lacks[part.slices] = True
+        assert 0 < lacks.sum() < 10
+        assert np.array_equal(shown[0][~lacks], levels[large.coarsest][0][~lacks])
+
+
+def test_a_plane_that_is_damaged_all_over_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_plane, "MOST_MISSING", 3)
+    tifffile.imwrite(tmp_path / "a.tif", random_pixels((100, 100), "uint8"))
+    with open_stack(tmp_path / "a.tif") as stack:
+
+        def damaged(*_):
+            raise StackError("a.tif is damaged.")
+
+        monkeypatch.setattr(stack, "region", damaged)
         with pytest.raises(StackError, match="damaged"):
-            read_all(large)
+            read_all(LargePlane(stack, PLANE, PixelCache(10**6)))
 
 
 def test_what_comes_late_from_one_image_is_not_shown_in_the_next(tmp_path):

@@ -78,6 +78,9 @@ def disk(named, monkeypatch):
     made = HangingDisk(monkeypatch, named.files.project.parent)
     yield made
     made.answer()
+    if named.leaving.gave_up:  # here the process goes on, and so does the thread
+        named.saver.shutdown()
+        assert named.saver.wait(PATIENCE * 1000)
 
 
 def labels(path: Path) -> tuple[np.ndarray, int]:

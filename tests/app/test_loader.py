@@ -14,7 +14,16 @@ from pytestqt.qtbot import QtBot
 from app import large_plane
 from app.display import TABLES, ChannelDisplay
 from app.large_plane import Where
-from app.loader import LoadedPlane, Piece, PlaneLoader, View, overviews, to_display
+from app.loader import (
+    HATCHED,
+    LACKING,
+    LoadedPlane,
+    Piece,
+    PlaneLoader,
+    View,
+    overviews,
+    to_display,
+)
 from unet_core import stack as stack_module
 from unet_core.stack import PlaneIndex, StackError, open_stack
 from unet_core.tiling import Rect
@@ -488,21 +497,48 @@ def test_the_memory_is_a_limit(qtbot: QtBot, loader: PlaneLoader, small_limits: 
     assert stack.read == [Rect(0, 0, 16, 16)]  # the other was the last one seen
 
 
-def test_damage_in_a_large_plane_is_told_once_and_another_plane_works(
+def test_damage_in_a_large_plane_is_told_once_and_the_rest_can_be_used(
     qtbot: QtBot, loader: PlaneLoader, small_limits: None
 ) -> None:
     stack, screen = SlowLarge(), Screen(loader)
     told: list[str] = []
-    loader.failed.connect(lambda plane, sentence: told.append(sentence))
+    loader.incomplete.connect(told.append)
+    loader.failed.connect(lambda plane, sentence: told.append("failed"))
     ask_large(loader, stack)
     qtbot.waitUntil(lambda: screen.complete)
     stack.broken = True
-    loader.look_at(look(Where(0, 0, 0), Where(0, 0, 1)))
-    qtbot.waitUntil(lambda: told != [])
+    missing = Where(0, 0, 0), Where(0, 0, 1)
+    loader.look_at(look(*missing))
+    qtbot.waitUntil(lambda: set(missing) <= set(screen.pieces))
+    for at in missing:
+        assert set(np.unique(screen.pieces[at].image)) == set(HATCHED)
     stack.broken = False
+    sound = Where(0, 2, 1)
+    loader.look_at(look(*missing, sound))
+    qtbot.waitUntil(lambda: sound in screen.pieces)
+    assert screen.planes[-1].large.values_at(5, 5) is None
+    assert screen.planes[-1].large.values_at(40, 20) == stack.pixels[0, 0, 0, 40, 20]
     ask_large(loader, stack, z=1)
     qtbot.waitUntil(lambda: screen.planes[-1].plane.z == 1 and screen.complete)
-    assert told == ["slow.tif is damaged."]
+    assert told == [f"slow.tif is damaged. {LACKING}"]
+
+
+def test_a_large_plane_whose_disk_has_gone_is_told_at_once(
+    qtbot: QtBot, loader: PlaneLoader, small_limits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, screen = SlowLarge(), Screen(loader)
+    ask_large(loader, stack)
+    qtbot.waitUntil(lambda: screen.complete)
+
+    def gone(*_: object) -> None:
+        stack.read.append(Rect(0, 0, 0, 0))
+        raise StackError("slow.tif has gone.") from OSError()
+
+    stack.read.clear()
+    monkeypatch.setattr(stack, "region", gone)
+    with qtbot.waitSignal(loader.failed) as failed:
+        loader.look_at(look(Where(0, 0, 0), Where(0, 0, 1)))
+    assert failed.args[1] == "slow.tif has gone." and len(stack.read) == 1
 
 
 def test_nothing_of_a_forgotten_large_plane_arrives(

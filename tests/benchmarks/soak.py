@@ -7,8 +7,9 @@ threshold, trains and writes the masks of the whole stack, at random but for its
 prediction on all the time. Every minute a line is printed; at the end the run is told by tenths,
 and the last third is compared with the first. *Stroke* is the time that the window's thread needs
 for one move of the mouse and for whatever comes with it; *saved* that from a stroke's end until it
-is on the disk. Memory is what belongs to the process alone: the least of the minute, which is what
-it keeps, and the most, with what a training takes for its time.
+is on the disk. *Pace* is the time that the same arithmetic takes each time: it grows only where the
+machine has more else to do. Memory is what belongs to the process alone: the least of the minute,
+which is what it keeps, and the most, with what a training takes for its time.
 
 The file holds the labels, each edit's tiles before and after, and up to ten models: what takes how
 much of it is told at the end.
@@ -49,6 +50,8 @@ class Minute:
     """Milliseconds of each move of the mouse."""
     saved: list[float] = field(default_factory=list)
     """Milliseconds until a stroke was on the disk."""
+    pace: list[float] = field(default_factory=list)
+    """Milliseconds of the same arithmetic, after each act."""
     memory: list[int] = field(default_factory=list)
     """Bytes, after each act."""
     size: int = 0
@@ -63,7 +66,8 @@ class Minute:
             f"| {number} | {min(self.memory) / MIB:.0f} | {max(self.memory) / MIB:.0f} | "
             f"{statistics.median(self.strokes):.2f} | "
             f"{np.percentile(self.strokes, 95):.2f} | {statistics.median(self.saved):.0f} | "
-            f"{self.edits} | {self.size / MIB:.2f} | {self.trained} | {self.exported} |"
+            f"{np.percentile(self.pace, 95):.2f} | {self.edits} | {self.size / MIB:.2f} | "
+            f"{self.trained} | {self.exported} |"
         )
 
 
@@ -94,6 +98,9 @@ class Hand:
         shares = np.array([share for share, _ in acts])
         acts[self.random.choice(len(acts), p=shares / shares.sum())][1]()
         wait(0.05)
+        began = time.perf_counter()
+        sum(range(20_000))
+        self.minute.pace.append(1000 * (time.perf_counter() - began))
         self.minute.memory.append(private_memory())
 
     def stroke(self) -> None:
@@ -181,11 +188,11 @@ def soak(image: Path, project: Path, length: int, seed: int) -> list[Minute]:
     wait_until(project.exists)
     hand, minutes = Hand(window, project.parent, seed), []
     columns = (
-        "minute|memory, least (MiB)|most|stroke p50 (ms)|p95|saved (ms)|edits|file (MiB)|"
+        "minute|memory, least (MiB)|most|stroke p50 (ms)|p95|saved (ms)|pace p95|edits|file (MiB)|"
         "trained|exported"
     )
     print(f"| {columns.replace('|', ' | ')} |")
-    print("|" + "---|" * 10)
+    print("|" + "---|" * 11)
     for number in range(1, length + 1):
         hand.minute, end = Minute(), time.monotonic() + 60
         while time.monotonic() < end or not hand.minute.saved:
@@ -202,8 +209,9 @@ def soak(image: Path, project: Path, length: int, seed: int) -> list[Minute]:
 
 def tell_tenths(minutes: Sequence[Minute]) -> None:
     """Ten lines: has anything grown?"""
-    print("\n| tenth | memory, least (MiB) | stroke p50 (ms) | p95 | p99 | saved p50 (ms) | p95 |")
-    print("|---|---|---|---|---|---|---|")
+    columns = "tenth|memory, least (MiB)|stroke p50 (ms)|p95|p99|saved p50 (ms)|p95|pace p95"
+    print(f"\n| {columns.replace('|', ' | ')} |")
+    print("|" + "---|" * 8)
     for number, part in enumerate(np.array_split(np.arange(len(minutes)), 10), start=1):
         chosen = [minutes[n] for n in part]
         if not chosen:
@@ -214,6 +222,7 @@ def tell_tenths(minutes: Sequence[Minute]) -> None:
             f"{statistics.median(min(m.memory) / MIB for m in chosen):.0f}",
             *(f"{np.percentile(strokes, share):.2f}" for share in (50, 95, 99)),
             *(f"{np.percentile(saved, share):.0f}" for share in (50, 95)),
+            f"{np.percentile(np.concatenate([m.pace for m in chosen]), 95):.2f}",
         ]
         print(f"| {number} | {' | '.join(cells)} |")
 
@@ -249,6 +258,11 @@ def judge(minutes: Sequence[Minute]) -> int:
     third = max(1, len(minutes) // 3)
     parts = minutes[:third], minutes[-third:]
 
+    def per_pace(part: Sequence[Minute], of: Callable[[Minute], list[float]]) -> float:
+        """The 95th percentile, against that of the same arithmetic in the same minutes."""
+        times, paces = (np.concatenate([f(m) for m in part]) for f in (of, lambda m: m.pace))
+        return float(np.percentile(times, 95) / np.percentile(paces, 95))
+
     def grown(what: str, figure: Callable[[Sequence[Minute]], float], limit: float) -> bool:
         early, late = figure(parts[0]), figure(parts[1])
         print(f"{what}: {early:.1f} in the first third, {late:.1f} in the last")
@@ -257,16 +271,8 @@ def judge(minutes: Sequence[Minute]) -> int:
     print()
     much = [
         grown("memory (MiB)", lambda p: statistics.median(min(m.memory) / MIB for m in p), 1.25),
-        grown(
-            "stroke, p95 (ms)",
-            lambda p: float(np.percentile(np.concatenate([m.strokes for m in p]), 95)),
-            1.5,
-        ),
-        grown(
-            "saved, median (ms)",
-            lambda p: statistics.median(x for m in p for x in m.saved),
-            1.5,
-        ),
+        grown("stroke, p95 / pace", lambda p: per_pace(p, lambda m: m.strokes), 1.5),
+        grown("saved, p95 / pace", lambda p: per_pace(p, lambda m: m.saved), 1.5),
     ]
     return int(any(much))
 

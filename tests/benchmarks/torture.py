@@ -1,6 +1,7 @@
 """Never lose a stroke: kills, failing disks, hostile files, and the cost of saving, with counts.
 
-    python -m tests.benchmarks.torture --kills 500 --faults --mutate 10000 --save-latency
+    python -m tests.benchmarks.torture --kills 500 --large-kills 100 --faults --mutate 10000 \
+        --save-latency
 
 Exits with 1 where anything was lost, crashed, hung, or was told without a sentence. Short versions
 of all of it are in `tests/core`: test_kills, test_faults, test_mutants.
@@ -22,7 +23,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from tests.core import faults
+from tests.core import faults, kill_large
 from tests.core.faulty_disk import FaultyDisk
 from tests.core.mutants import SUFFIXES, attack
 from tests.core.work_forever import kill_and_judge
@@ -62,6 +63,26 @@ def kills(folder: Path, count: int, seed: int) -> int:
         if number % 50 == 49:
             say(f"{number + 1} kills, {lost} of them lost something; acknowledged: {dict(done)}")
     say(f"KILLS: {count} kills, {done.total()} acknowledged steps, {lost} kills lost something")
+    return lost
+
+
+def large_kills(folder: Path, count: int, seed: int) -> int:
+    """So many kills, in turns, of what takes long in a large project."""
+    rng = random.Random(seed)
+    lasts = kill_large.prepare(folder)
+    say("at scale: " + ", ".join(f"{way} takes {lasts[way]:.2f} s" for way in lasts))
+    came: Counter[tuple[str, str]] = Counter()
+    lost = 0
+    for number in range(count):
+        way = kill_large.WAYS[number % len(kill_large.WAYS)]
+        try:
+            came[way, kill_large.kill_and_judge(folder, way, lasts[way], rng)] += 1
+        except Exception as error:
+            lost += 1
+            say(f"large kill {number} ({way}): {type(error).__name__} {error}")
+    for (way, left), times in sorted(came.items()):
+        say(f"{way}: {times} x {left}")
+    say(f"LARGE KILLS: {count} kills, {lost} of them lost something")
     return lost
 
 
@@ -133,7 +154,9 @@ def _stroke(annotation: Annotation, rng: random.Random) -> Edit:
 def _fill(path: Path, edits: int, planes: int) -> None:
     """Put so many edits, of the shape of real strokes, and so many labelled planes in, in bulk."""
     rng = random.Random(0)
-    samples = [_stroke(Annotation((1, 1, 1024, 1024)), rng).changes[0].after.pixels for _ in range(64)]
+    samples = [
+        _stroke(Annotation((1, 1, 1024, 1024)), rng).changes[0].after.pixels for _ in range(64)
+    ]
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.executemany(
@@ -211,6 +234,7 @@ def _loading(path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=0, metavar="N")
+    parser.add_argument("--large-kills", type=int, default=0, metavar="N")
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--mutate", type=int, default=0, metavar="N")
     parser.add_argument("--save-latency", action="store_true")
@@ -222,6 +246,8 @@ def main() -> int:
         folder = Path(name)
         if options.kills:
             problems += kills(folder, options.kills, options.seed)
+        if options.large_kills:
+            problems += large_kills(folder, options.large_kills, options.seed)
         if options.faults:
             problems += fail(folder)
         if options.mutate:

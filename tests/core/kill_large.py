@@ -1,4 +1,4 @@
-"""Kills in the middle of what takes a moment: accepting, exporting, copying and migrating, at scale.
+"""Kills in the middle of accepting, exporting, copying and migrating, at scale.
 
 A worker does one thing to a large project and says when it begins and when it has been told that it
 is done. It is killed at a random moment of that; what is left must be the state before or the state
@@ -15,6 +15,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import tifffile
 
 from tests.core.random_steps import random_step, record
-from unet_core.annotation import DEFAULT_CLASSES, Annotation
+from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.export_presets import write_presets
 from unet_core.labels import label
 from unet_core.project import Project
@@ -54,10 +55,14 @@ def prepare(folder: Path) -> dict[str, float]:
     for way in WAYS:
         path = begin(folder, way)
         said: list[float] = []
-        _run(folder, way, lambda _word: said.append(time.monotonic()))
+        _run(folder, way, partial(_note_time, said))
         lasts[way] = said[1] - said[0]
         shutil.copy(path, folder / f"{way}-after.limn")
     return lasts
+
+
+def _note_time(said: list[float], _word: str) -> None:
+    said.append(time.monotonic())
 
 
 def _make_old(path: Path) -> None:

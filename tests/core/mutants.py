@@ -30,6 +30,7 @@ MEMORY = 2**30
 SUFFIXES = {
     "project": ".limn", "model": ".safetensors", "tiff": ".tif", "png": ".png", "npy": ".npy",
     "hdf5": ".h5", "zarr": ".bundle", "czi": ".czi", "lif": ".lif",
+    "nd2": ".nd2",
 }  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def sound(kind: str, folder: Path) -> list[bytes]:
         small = [image[0] if image.ndim == 3 else image for image in _images()][:2]
         rgb = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
         return [imagecodecs.png_encode(image) for image in [*small, rgb]]
-    if kind in ("npy", "hdf5", "zarr", "czi", "lif"):
+    if kind in ("npy", "hdf5", "zarr", "czi", "lif", "nd2"):
         return list(_other_formats(kind, path))
     makes: list[dict[str, object]] = [
         {}, {"bigtiff": True}, {"compression": "zlib"}, {"compression": "lzw", "predictor": True},
@@ -80,7 +81,7 @@ def _other_formats(kind: str, path: Path) -> Iterator[bytes]:
     import h5py
     import zarr
 
-    from tests.core.test_formats import czi, hi_lo, lif
+    from tests.core.test_formats import czi, hi_lo, lif, nd2
 
     for number, image in enumerate(_images()):
         if kind == "npy":
@@ -108,6 +109,9 @@ def _other_formats(kind: str, path: Path) -> Iterator[bytes]:
                 yield path.read_bytes()
         elif kind == "lif" and image.ndim == 3 and image.dtype.kind == "u":
             lif(path, {"one": ("ZYX", image, ("Red",)), "two": ("YX", image[0], ("Gray",))})
+            yield path.read_bytes()
+        elif kind == "nd2" and image.ndim == 3 and image.dtype.kind == "u":
+            nd2(path, [plane[..., None].copy() for plane in image], [(1, len(image))])
             yield path.read_bytes()
 
 
@@ -159,6 +163,8 @@ def _read_project(path: Path) -> None:
         _ = project.shape, project.classes, project.image, project.setting("view")
         _ = project.models(), project.latest_model(), project.training_runs()
         annotation, history = project.load()
+    for place in annotation.labelled_planes():  # tiles are unpacked when they are looked at
+        annotation.read(place)
     while (edit := history.undo()) is not None:
         annotation.apply(edit)
 
@@ -224,6 +230,7 @@ READERS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "zarr": (_read_zarr,),
     "czi": (_read_image, _read_choices),
     "lif": (_read_image, _read_choices),
+    "nd2": (_read_image, _read_choices),
 }
 
 

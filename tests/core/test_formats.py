@@ -513,6 +513,103 @@ def test_lif(tmp_path):
         assert_holds(stack, canonical(second, "YX"))
 
 
+# --- ND2 -------------------------------------------------------------------------------------
+
+
+def light_variant(said):
+    """Nikon's binary form of nested names and values."""
+    content = b""
+    for name, value in said.items():
+        letters = (name + "\0").encode("utf-16-le")
+        if isinstance(value, dict):
+            inside = light_variant(value)
+            head = bytes([11, len(letters) // 2]) + letters
+            body = head + struct.pack("<IQ", len(value), len(head) + 12 + len(inside)) + inside
+            content += body + bytes(8 * len(value))
+            continue
+        if isinstance(value, str):
+            kind, packed = 8, (value + "\0").encode("utf-16-le")
+        else:
+            kind, form = {float: (6, "<d"), int: (3, "<I"), bool: (1, "<?")}[type(value)]
+            packed = struct.pack(form, value)
+        content += bytes([kind, len(letters) // 2]) + letters + packed
+    return content
+
+
+def nd2(path, frames, loops):
+    """A minimal ND2. frames: (Y, X, C) each; loops: (kind, count), the outermost first."""
+    content, places = bytearray(), {}
+
+    def chunk(name, data, key=None):
+        places[key or name] = (len(content), len(data))
+        content.extend(struct.pack("<IIQ", 0x0ABECEDA, len(name), len(data)) + name + data)
+
+    chunk(b"ND2 FILE SIGNATURE CHUNK NAME01!", b"Ver3.0".ljust(64, b"\0"))
+    height, width, channels = frames[0].shape
+    itemsize = frames[0].itemsize
+    attributes = {
+        "uiWidth": width, "uiHeight": height, "uiWidthBytes": width * channels * itemsize,
+        "uiComp": channels, "uiBpcInMemory": 8 * itemsize, "uiBpcSignificant": 8 * itemsize,
+        "uiSequenceCount": len(frames), "uiVirtualComponents": channels, "eCompression": 2,
+    }  # fmt: skip
+    chunk(b"ImageAttributesLV!", light_variant({"SLxImageAttributes": attributes}))
+    probe = {"m_ExcitationSpectrum": {"uiCount": 0}, "m_EmissionSpectrum": {"uiCount": 0}}
+    planes = {f"a{i}": {"uiCompCount": 1, "uiColor": color, "sDescription": f"dye {i}",
+                        "pFluorescentProbe": probe}
+              for i, color in enumerate([0xFF0000, 0x00FF00, 0x0000FF][:channels])}  # fmt: skip
+    picture = {"sPicturePlanes": {"uiCount": channels, "sPlaneNew": planes},
+               "dCalibration": 0.25, "bCalibrated": True, "dTimeMSec": 0.0}  # fmt: skip
+    chunk(b"ImageMetadataSeqLV|0!", light_variant({"SLxPictureMetadata": picture}))
+    experiment: dict = {}
+    for kind, count in loops[::-1]:
+        pars: dict = {"uiCount": count}
+        if kind == 1:
+            pars |= {"dStart": 0.0, "dPeriod": 500.0, "dDuration": 0.0}
+        if kind == 2:
+            points = {f"i{i}": {"dPosX": 0.0, "dPosY": 0.0, "dPosZ": 0.0, "dPFSOffset": 0.0,
+                                "dPosName": f"well {i}"} for i in range(count)}  # fmt: skip
+            pars |= {"Points": points, "bUseZ": False}
+        if kind == 4:
+            pars |= {"dZLow": 0.0, "dZHigh": 2.0 * (count - 1), "dZStep": 2.0, "dZHome": 0.0,
+                     "bAbsolute": False, "iType": 0, "dReferencePosition": 0.0,
+                     "bInversed": False}  # fmt: skip
+        level = {"eType": kind, "uiNextLevelCount": int(bool(experiment)), "uLoopPars": pars}
+        experiment = level | ({"ppNextLevelEx": {"one": experiment}} if experiment else {})
+    if experiment:
+        chunk(b"ImageMetadataLV!", light_variant({"SLxExperiment": experiment}))
+    for number, frame in enumerate(frames):
+        key = f"ImageDataSeq|{number}!".encode()
+        chunk(key.ljust(4072, b"\0"), bytes(8) + frame.tobytes(), key)  # on a page of the disk
+    start = len(content)
+    rows = b"".join(key + struct.pack("<QQ", *place) for key, place in places.items())
+    end = b"ND2 CHUNK MAP SIGNATURE 0000001!"
+    chunk(b"ND2 FILEMAP SIGNATURE NAME 0001!", rows + end + struct.pack("<Q", start))
+    content.extend(end + struct.pack("<Q", start))
+    path.write_bytes(content)
+
+
+def test_nd2(tmp_path):
+    pixels = numbers((2, 3, 4, 2, 20, 32), "u2")  # t, p, z, c, y, x
+    frames = [np.ascontiguousarray(np.moveaxis(pixels[t, p, z], 0, -1))
+              for t in range(2) for p in range(3) for z in range(4)]  # fmt: skip
+    nd2(tmp_path / "a.nd2", frames, [(1, 2), (2, 3), (4, 4)])
+    found = choices(tmp_path / "a.nd2")
+    assert [one.name for one in found.images] == ["well 0", "well 1", "well 2"]
+    for position, image in enumerate(found.images):
+        with open_stack(tmp_path / "a.nd2", image.reading()) as stack:
+            assert_holds(stack, pixels[:, position])
+            assert stack.pixel_size == (2.0, 0.25, 0.25) and stack.z_stated
+            assert stack.time_interval == 0.5
+            assert stack.channel_names == ("dye 0", "dye 1")
+            assert stack.channel_colors == ("#0000ff", "#00ff00")
+    nd2(tmp_path / "b.nd2", [np.ascontiguousarray(frames[0][..., :1])], [])
+    with open_stack(tmp_path / "b.nd2") as stack:
+        assert_holds(stack, pixels[:1, 0, :1, :1])
+    whole = (tmp_path / "a.nd2").read_bytes()
+    (tmp_path / "cut.nd2").write_bytes(whole[: len(whole) // 2])
+    assert "ND2" in refusal(tmp_path / "cut.nd2")
+
+
 @pytest.mark.parametrize(
     ("start", "kind"), [(b"\x70\0\0\0", "LIF"), (b"\xda\xce\xbe\x0a", "ND2")]
 )  # fmt: skip
@@ -523,7 +620,8 @@ def test_where_a_package_is_missing_it_is_named(tmp_path, monkeypatch, start, ki
     monkeypatch.setattr(extras, "import_module", missing)
     (tmp_path / "a.xyz").write_bytes(start + bytes(500))
     sentence = refusal(tmp_path / "a.xyz")
-    assert kind in sentence and "pip install 'limn[formats]'" in sentence
+    package = {"LIF": "liffile", "ND2": "nd2"}[kind]
+    assert kind in sentence and f"pip install {package} (or 'limn[formats]'" in sentence
 
 
 def test_a_damaged_nd2_is_refused(tmp_path):

@@ -18,7 +18,7 @@ from unet_core import geojson, rois
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, AnnotationError, ClassInfo
 from unet_core.export import ExportError
 from unet_core.export_presets import preset, write_presets
-from unet_core.import_masks import importing
+from unet_core.import_masks import importing, made_by
 from unet_core.labels import MAX_OBJECT, classes_of, objects_of
 from unet_core.shapes import ShapeError
 from unet_core.stack import PlaneIndex, StackError, open_stack
@@ -336,7 +336,7 @@ def test_files_that_are_too_large_are_refused_unread(tmp_path, stack, monkeypatc
     monkeypatch.setattr(geojson, "MOST_BYTES", 10**6)
     monkeypatch.setattr(geojson, "MOST_SHAPES", 3)
     (tmp_path / "a.geojson").write_text("[{}, {}, {}, {}]")
-    assert "far too many" in refusal(tmp_path / "a.geojson", stack)
+    assert "more than" in refusal(tmp_path / "a.geojson", stack)
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path, stack, monkeypatch):
@@ -348,7 +348,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, stack, monkeypatch):
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         for number in range(3):
             archive.writestr(f"{number}.roi", b"Iout" + bytes(100))
-    assert "far too many" in refusal(tmp_path / "b.zip", stack)
+    assert "more than" in refusal(tmp_path / "b.zip", stack)
 
 
 def test_other_archives_are_refused(tmp_path, stack):
@@ -389,6 +389,40 @@ def test_a_roi_that_promises_more_corners_than_it_has(tmp_path, stack):
     content[18:22] = struct.pack(">i", 2**31 - 1)
     (tmp_path / "a.roi").write_bytes(content)
     assert "damaged" in refusal(tmp_path / "a.roi", stack)
+
+
+def test_a_pickle_of_cellpose_is_never_unpacked(tmp_path, stack):
+    np.save(tmp_path / "cells_seg.npy", {"masks": np.ones((17, 21))}, allow_pickle=True)
+    assert "Cellpose" in refusal(tmp_path / "cells_seg.npy", stack)
+
+
+@pytest.mark.parametrize(("name", "meaning"), [
+    ("cells_cp_masks.tif", "objects"), ("cells_Simple Segmentation.tif", "classes"),
+    ("cells_Object-Identities.tif", "objects"), ("cells_classes.tif", "classes"),
+    ("cells_annotation.tif", "classes"), ("cells.tif", "objects"), ("glasses.tif", "objects"),
+])  # fmt: skip
+def test_what_values_stand_for_is_guessed_by_the_name(tmp_path, name, meaning):
+    path = tmp_path / name
+    tifffile.imwrite(path, np.zeros((4, 4), np.uint8))
+    assert made_by(path)[1] == meaning
+
+
+def test_a_sample_of_the_plane_where_most_comes_in(tmp_path):
+    labels = np.zeros((3, 17, 21), np.uint16)
+    labels[1, 2:5, 2:5], labels[1, 8:9, 8:9], labels[2, 2:5, 2:5] = 1, 2, 1
+    tifffile.imwrite(tmp_path / "l.tif", labels, photometric="minisblack")
+    with image(tmp_path / "c.tif", 3, 17, 21) as stack:
+        _, imported = bring(tmp_path / "l.tif", stack)
+        assert imported.sample.plane == (0, 1) and imported.sample.objects == 2
+        np.testing.assert_array_equal(imported.sample.labels > 0, labels[1] > 0)
+        assert (imported.planes, imported.covered) == (2, 0)
+        _, imported = bring(tmp_path / "l.tif", stack, plane=PlaneIndex(0, 2))
+        assert imported.sample.plane == (0, 2) and imported.sample.objects == 1
+        annotation = Annotation((1, 3, 17, 21))
+        painted = np.full((3, 21), 1 << 24, np.uint32)
+        annotation.change("test", [(PlaneIndex(0, 1), Rect(0, 0, 3, 21), painted)])
+        steps = importing(tmp_path / "l.tif", stack, annotation)
+        assert result_of(steps).covered == 3
 
 
 def test_label_images_that_do_not_fit_are_refused(tmp_path, stack):

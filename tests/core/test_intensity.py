@@ -1,7 +1,10 @@
 """Normalisation and mirrored reading."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,3 +107,19 @@ def test_of_large_planes_small_patches_tell_the_same_range(tmp_path, monkeypatch
     assert np.abs(patches - whole).max() < 0.03 * (whole[0, 1] - whole[0, 0])
     assert sum(rect.height * rect.width for _, _, rect in read) <= 1 << 16
     assert max(r.bottom for *_, r in read) == 700 and max(r.right for *_, r in read) == 600
+
+
+def test_sampling_keeps_no_whole_planes(tmp_path):
+    """As many planes are sampled as there are up to a dozen, and each may be large."""
+    planes = np.random.default_rng(0).integers(0, 255, (12, 1400, 1800), np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, planes, compression="zlib", photometric="minisblack",
+                     metadata={"axes": "ZYX"})  # fmt: skip
+    with open_stack(path) as stack:
+        intensity_range(stack)  # imports what it needs
+        stack.cache_bytes = 0
+        tracemalloc.start()
+        intensity_range(stack)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 6 * planes[0].nbytes, most / planes[0].nbytes

@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.core import kill_large
 from tests.core.work_forever import kill_and_judge
 
 DATA = Path(__file__).parent / "data"
+
+
+@pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="kills the way POSIX does"
+)
+def test_what_takes_a_moment_is_done_or_not_begun(tmp_path):
+    lasts = kill_large.prepare(tmp_path)
+    rng = random.Random(5)
+    for way in kill_large.WAYS:
+        kill_large.kill_and_judge(tmp_path, way, lasts[way], rng)
 
 
 @pytest.mark.skipif(

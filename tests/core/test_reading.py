@@ -234,6 +234,12 @@ def test_folders_are_found_again(tmp_path):
     (tmp_path / "two" / "deeper").mkdir()
     (tmp_path / "two" / "other").rename(tmp_path / "two" / "deeper" / "series")
     assert find_image(moved, tmp_path / "two") == tmp_path / "two" / "deeper" / "series"
+    (tmp_path / "else" / "where").mkdir(parents=True)
+    (tmp_path / "two" / "deeper" / "series").rename(tmp_path / "else" / "where" / "renamed")
+    assert find_image(moved, tmp_path / "two") is None
+    named = tmp_path / "else" / "where" / "renamed"
+    assert find_image(moved, tmp_path / "two", [named]) == named
+    named.rename(tmp_path / "two" / "deeper" / "series")
     plain(tmp_path / "two" / "deeper" / "series" / "1.tif", numbers((9, 8), seed=9))
     assert find_image(moved, tmp_path / "two") is None
 

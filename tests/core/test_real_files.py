@@ -227,5 +227,3 @@ def test_a_palette_gives_its_numbers(shared_data):
     path = shared_data / "formats" / "palette-1c-8b.tiff"
     with open_stack(path) as stack, tifffile.TiffFile(path) as file:
         np.testing.assert_array_equal(stack.plane(0, 0)[0], file.pages[0].asarray())
-
-

@@ -9,6 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
+    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
@@ -24,7 +25,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.engine import FolderRequest
+from app.engine import FolderRequest, Source
+from app.export_dialog import SOURCES
 from app.jobs import Job, JobError, Steps
 from unet_core.export import ExportError
 from unet_core.export_presets import PRESETS
@@ -53,13 +55,20 @@ class ApplyDialog(QDialog):
         *,
         network: str,
         has_file: bool,
+        project: Sequence[Path] = (),
+        source: Source = "prediction",
     ) -> None:
-        """`network`: whose prediction it is, in words; `has_file`: it need not be written."""
+        """`network`: whose prediction it is, in words; `has_file`: it need not be written.
+
+        `project`: the images of the project, of which it is known what was painted.
+        """
         super().__init__(parent)
         self.setObjectName("applyDialog")
         self.setWindowTitle("Apply to folder")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._threshold = threshold
+        self._project = tuple(project)
+        self._wanted: Source = source
         self._paths: tuple[Path, ...] = (folder,)
         self._target_is_ours = True
         self._job: Job | None = None
@@ -69,7 +78,10 @@ class ApplyDialog(QDialog):
         self.keep_model.setEnabled(not has_file)
         self.keep_model.setChecked(not has_file)
         self.hint.setText(f"{network}, at the threshold {threshold:.2f}, as on show now.")
-        self._show_paths(str(folder))
+        if len(self._project) > 1:
+            self._take_project()
+        else:
+            self._show_paths(str(folder))
         self.images.textEdited.connect(self._images_edited)
         self.target.textEdited.connect(self._target_edited)
         self.what.itemChanged.connect(self._count)
@@ -88,6 +100,10 @@ class ApplyDialog(QDialog):
         self.counted.setWordWrap(True)
         self.counted.setMinimumHeight(2 * self.counted.fontMetrics().lineSpacing())
         self.counted.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.source = QComboBox()
+        self.source.setObjectName("applySource")
+        self.source.setAccessibleName("What the masks are made from")
+        self.source.activated.connect(self._source_chosen)
         self.what = _what_list(presets)
         self.min_size = QSpinBox()
         self.min_size.setObjectName("applyMinSize")
@@ -110,9 +126,12 @@ class ApplyDialog(QDialog):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
+        ways = [("Folder…", self._browse), ("Files…", self._browse_files)]
+        if len(self._project) > 1:
+            ways.insert(0, ("This project", self._take_project))
         for name, edit, buttons in (
-            ("&Images", self.images, (("Folder…", self._browse), ("Files…", self._browse_files))),
-            ("&To folder", self.target, (("Browse…", self._browse_target),)),
+            ("&Images", self.images, ways),
+            ("&To folder", self.target, [("Browse…", self._browse_target)]),
         ):
             line = QHBoxLayout()
             line.addWidget(edit, 1)
@@ -126,6 +145,7 @@ class ApplyDialog(QDialog):
             form.addRow(label, line)
             if edit is self.images:
                 form.addRow("", self.counted)
+                form.addRow("F&rom", self.source)
                 form.addRow("&Write", self.what)
                 form.addRow("&Smallest object", self.min_size)
         form.addRow("", self.resume)
@@ -152,6 +172,7 @@ class ApplyDialog(QDialog):
             self.min_size.value(),
             self.resume.isChecked(),
             self.keep_model.isChecked() and self.keep_model.isEnabled(),
+            self.source.currentData() or "prediction",
         )
 
     def _presets(self) -> tuple[str, ...]:
@@ -170,7 +191,28 @@ class ApplyDialog(QDialog):
         one = len(self._paths) == 1
         self._show_paths(str(first) if one else f"{len(paths)} files in {first.parent}")
 
+    @Slot()
+    def _take_project(self) -> None:
+        """All images of the project."""
+        self._paths = self._project
+        self._show_paths(f"The {len(self._project)} images of this project")
+
+    def _offer_sources(self) -> None:
+        """What was painted is known of the project's images only."""
+        ours = bool(self._project) and self._paths == self._project
+        self.source.clear()
+        for source, text in SOURCES.items():
+            if ours or source == "prediction":
+                self.source.addItem(text, source)
+        self.source.setCurrentIndex(max(0, self.source.findData(self._wanted)))
+        self.source.setEnabled(ours)
+
+    @Slot()
+    def _source_chosen(self) -> None:
+        self._wanted = self.source.currentData()
+
     def _show_paths(self, text: str) -> None:
+        self._offer_sources()
         self.images.setText(text)
         self._propose()
         self._count()
@@ -184,6 +226,7 @@ class ApplyDialog(QDialog):
     @Slot(str)
     def _images_edited(self, text: str) -> None:
         self._paths = (Path(text.strip()).expanduser(),)
+        self._offer_sources()
         self._propose()
         self._count()
 

@@ -8,9 +8,10 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
 
 from app.apply_dialog import ApplyDialog
-from app.document import Document
+from app.document import Document, OtherImage
 from app.engine import Applied, Engine, FolderRequest
 from app.exporting import folder_command, tell_written
+from app.files import Files
 from app.messages import Message, MessageBar, ProgressStrip
 from app.panels.prediction import LEVELS, PredictionPanel
 from unet_core.batch import BatchProgress, duration_in_words
@@ -26,6 +27,7 @@ class Applying(QObject):
         window: QWidget,
         document: Document,
         engine: Engine,
+        files: Files,
         prediction: PredictionPanel,
         messages: MessageBar,
         strip: ProgressStrip,
@@ -34,6 +36,7 @@ class Applying(QObject):
         self._window = window
         self._document = document
         self._engine = engine
+        self._files = files
         self._prediction = prediction
         self._messages = messages
         self._strip = strip
@@ -58,6 +61,8 @@ class Applying(QObject):
             self._window,
             network="The bundled network" if model is None else "What Limn has learned here",
             has_file=self._engine.file_of(model) is not None,
+            project=list(self._labelled()),
+            source="both",
         )
         dialog.chosen.connect(self.apply)
         dialog.open()
@@ -68,7 +73,14 @@ class Applying(QObject):
         self._presets, self._min_size = request.presets, request.min_size
         self._document.end_stroke()
         self._reached = ""
-        self._engine.apply(request)
+        self._engine.apply(request, self._labelled())
+
+    def _labelled(self) -> dict[Path, OtherImage]:
+        """The images of the project, by their paths."""
+        document = self._document
+        own = OtherImage(self._files.image, document.annotation.snapshot())
+        images = dict(sorted({**document.others, document.image: own}.items()))
+        return {one.reference.path: one for one in images.values() if one.reference is not None}
 
     # --- what the engine says --------------------------------------------------------------------
 
@@ -119,7 +131,7 @@ class Applying(QObject):
             {"Copy the methods sentence": methods_sentence(written[0].notes)} if written else {}
         )
         model = self._engine.file_of(done.model)
-        if model is not None:
+        if model is not None and not done.request.painted:
             copies["Copy command"] = folder_command(done.request, model)
         details = "\n".join(f"{one.task.image.name}: {one.error}" for one in failed)
         message = Message(sentence, "error" if failed else "done", details)

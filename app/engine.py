@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +33,7 @@ from unet_core.tiling import Rect
 if TYPE_CHECKING:
     import torch
 
-    from unet_core.batch import Outcome
+    from unet_core.batch import Outcome, Task
     from unet_core.head import InstantHead
     from unet_core.instant import InstantAnswer
     from unet_core.live import LivePrediction, PredictedTile
@@ -115,7 +115,7 @@ class FolderRequest:
     """Many images to be predicted with the model that is shown."""
 
     images: tuple[Path, ...]
-    """Images, and folders of images."""
+    """Images, and folders of images; of the project, all that it holds."""
     folder: Path
     """Where the files go."""
     presets: tuple[str, ...]
@@ -125,6 +125,13 @@ class FolderRequest:
     """Skip images whose files are all there."""
     keep_model: bool = True
     """Also write the model there, unless a file holds it already."""
+    source: Source = "prediction"
+    """What the masks are made from; what was painted is known of the project's images only."""
+
+    @property
+    def painted(self) -> bool:
+        """Whether annotations go into the masks."""
+        return self.source != "prediction"
 
 
 @dataclass(frozen=True)
@@ -326,9 +333,14 @@ class Engine(QObject):
         """Write a file; `labels` is a snapshot, where the request asks for what was painted."""
         self._export(partial(self._exporting, request, labels), applies=False)
 
-    def apply(self, request: FolderRequest) -> None:
-        """Predict many images and write their files, as `limn predict` does."""
-        self._export(partial(self._applying, request), applies=True)
+    def apply(
+        self, request: FolderRequest, labelled: Mapping[Path, OtherImage] | None = None
+    ) -> None:
+        """Predict many images and write their files, as `limn predict` does.
+
+        `labelled`: the images of the project, by their paths, where the request asks for those.
+        """
+        self._export(partial(self._applying, request, labelled or {}), applies=True)
 
     def _export(self, steps: Callable[[_Exchange], Steps], *, applies: bool) -> None:
         if self._stack is None:
@@ -785,19 +797,30 @@ class Engine(QObject):
         )
         return Exported(request, shown, written.objects, methods_sentence(written.notes))
 
-    def _applying(self, request: FolderRequest, exchange: _Exchange) -> Steps:
+    def _applying(
+        self,
+        request: FolderRequest,
+        labelled: Mapping[Path, OtherImage],
+        exchange: _Exchange,
+    ) -> Steps:
         from unet_core.batch import plan, predict_all
         from unet_core.export import make_folder
         from unet_core.model import Model
         from unet_core.segment import fingerprint
 
         shown = self.shown_model
-        tasks = plan(request.images, request.presets, request.folder)
-        device, _ = yield from self._prepared(exchange)
+        tasks = [
+            _with_labels(task, labelled, request)
+            for task in plan(request.images, request.presets, request.folder)
+        ]
+        if request.source == "annotation":
+            tasks = [task for task in tasks if task.annotation is not None]
         make_folder(request.folder)
-        model = Model.bundled() if shown is None else shown.copy()
-        kept = None
-        if request.keep_model and self.file_of(shown) is None:
+        model = device = kept = None
+        if request.source != "annotation":
+            device, _ = yield from self._prepared(exchange)
+            model = Model.bundled() if shown is None else shown.copy()
+        if model is not None and request.keep_model and self.file_of(shown) is None:
             kept = request.folder.absolute() / f"limn_model_{fingerprint(model)[:8]}.safetensors"
             model.save(kept)
             yield None
@@ -805,6 +828,7 @@ class Engine(QObject):
             tasks,
             model,
             device,
+            classes=self._classes if request.painted else (),
             adapt=shown is None,
             threshold=request.threshold,
             min_size=request.min_size,
@@ -813,6 +837,15 @@ class Engine(QObject):
             say=self.said.emit,
         )
         return Applied(request, shown, tuple(outcomes), kept)
+
+
+def _with_labels(task: Task, labelled: Mapping[Path, OtherImage], request: FolderRequest) -> Task:
+    """The same task with what is known of an image of the project."""
+    known = labelled.get(task.image)
+    if known is None or known.reference is None:
+        return task
+    painted = known.annotation if request.painted and known.annotation.counts() else None
+    return replace(task, annotation=painted, reading=known.reference.reading)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator
@@ -16,9 +15,6 @@ from app import reports
 from app.sentences import known_sentence, sentence
 
 logger = logging.getLogger(__name__)
-
-TURN_SECONDS = 0.0005
-"""A thread that works in Python gives way to one that waits, as the GUI's, after so long."""
 
 T = TypeVar("T")
 Steps = Generator[Any, None, Any]
@@ -50,7 +46,6 @@ class Job(QThread):
     def __init__(self, steps: Callable[[], Steps], parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._steps = steps
-        sys.setswitchinterval(TURN_SECONDS)  # of the whole process; Python's own are 5 ms
 
     def run(self) -> None:
         """Runs in the new thread."""

@@ -20,7 +20,7 @@ from app.dialogs import CommandPalette, ShortcutSheet
 from app.display import swatches
 from app.document import FIRST_CELL_CLASS, Document, Tool
 from app.endings import Endings
-from app.engine import Engine, Exported
+from app.engine import Applied, Engine, Exported
 from app.exporting import Exporting
 from app.files import Files
 from app.focus import PanelFocus
@@ -139,7 +139,13 @@ class MainWindow(QMainWindow):
             self.strip,
         )
         self.applying = Applying(
-            self, self.document, self.engine, self.prediction, self.messages, self.strip
+            self,
+            self.document,
+            self.engine,
+            self.files,
+            self.prediction,
+            self.messages,
+            self.strip,
         )
         self.importing = Importing(self, self.document, self.settings, self.messages, self.strip)
         self.memory = Memory(
@@ -389,6 +395,7 @@ class MainWindow(QMainWindow):
         engine.export_progress.connect(self.exporting.progressed)
         engine.export_finished.connect(self.exporting.finished)
         engine.export_finished.connect(self._mark_predicted)
+        engine.apply_finished.connect(self._mark_applied)
         engine.apply_progress.connect(self.applying.progressed)
         engine.apply_finished.connect(self.applying.finished)
         engine.failed.connect(self.messages.show_error)
@@ -484,6 +491,14 @@ class MainWindow(QMainWindow):
         request = done.request
         if request.predicted and request.plane is None and request.what != "model":
             self.gallery.mark(self.document.image, "predicted", True)
+
+    @Slot(object)
+    def _mark_applied(self, done: Applied | None) -> None:
+        if done is not None and done.request.source != "annotation":
+            written = {one.task.image for one in done.outcomes if not one.error}
+            for entry in list(self.gallery.entries):
+                if entry.path in written:
+                    self.gallery.mark(entry.id, "predicted", True)
 
     @Slot()
     def _update_gallery(self) -> None:

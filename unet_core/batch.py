@@ -25,6 +25,7 @@ from unet_core.stack import FOLDER_SUFFIXES, IMAGE_SUFFIXES, open_stack
 if TYPE_CHECKING:
     import torch
 
+    from unet_core.annotation import Annotation, ClassInfo
     from unet_core.model import Model
 
 
@@ -34,6 +35,10 @@ class Task:
 
     image: Path
     targets: Mapping[str, Path]
+    annotation: Annotation | None = None
+    """What was painted on it: lies on top of the prediction, or is all there is without a model."""
+    reading: Reading | None = None
+    """How it is read, where that differs from image to image."""
 
     @property
     def is_done(self) -> bool:
@@ -94,9 +99,10 @@ def plan(paths: Iterable[Path], presets: Sequence[str], out: Path) -> list[Task]
 
 def predict_all(
     tasks: Sequence[Task],
-    model: Model,
-    device: torch.device,
+    model: Model | None,
+    device: torch.device | None,
     *,
+    classes: tuple[ClassInfo, ...] = (),
     adapt: bool = False,
     threshold: float = 0.5,
     min_size: int = DEFAULT_MIN_SIZE,
@@ -109,6 +115,10 @@ def predict_all(
 
     Parameters
     ----------
+    model, device
+        None where only what was painted is written; an image without labels then fails.
+    classes
+        The names and colours of the label values, background first; the model's if not given.
     adapt
         Whether the model is to be made to fit each image's channels; else an image with other
         channels fails.
@@ -134,13 +144,16 @@ def predict_all(
         try:
             for folder in {path.parent for path in task.targets.values()}:
                 make_folder(folder)
-            with open_stack(task.image, reading) as stack:
-                if told := which_series(stack, reading):
+            own = task.reading or reading
+            with open_stack(task.image, own) as stack:
+                if told := which_series(stack, own):
                     say(told)
                 steps = write_presets(
                     task.targets,
                     stack,
-                    model=model.adapted(stack.shape[2]) if adapt else model,
+                    annotation=task.annotation,
+                    classes=classes,
+                    model=model.adapted(stack.shape[2]) if adapt and model else model,
                     ranges=intensity_range(stack),
                     device=device,
                     threshold=threshold,

@@ -33,9 +33,10 @@ def between(first: NDArray[N], last: NDArray[N], planes: int) -> Iterator[NDArra
     A value that only one end has is not in between, and shapes that do not overlap each other
     vanish on the way. Nothing lies where neither end has it: of a shape that moves far from end to
     end, what is in front and behind is cut off and corners are rounded (a disc that moves by half
-    its diameter keeps 7 of 8 pixels half-way). A plane labelled half-way mends that. What lies beyond the array is unknown: a shape that touches the array's edge
-    counts as going on there. Apart from one row and column around all labels the arrays need not
-    be larger than these. ValueError where the two do not fit together.
+    its diameter keeps 7 of 8 pixels half-way). A plane labelled half-way mends that. What lies
+    beyond the array is unknown: a shape that touches the array's edge counts as going on there.
+    Apart from one row and column around all labels the arrays need not be larger than these.
+    ValueError where the two do not fit together.
     """
     if first.ndim != 2 or first.shape != last.shape or first.dtype != last.dtype:
         raise ValueError(

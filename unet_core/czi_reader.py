@@ -27,6 +27,7 @@ from unet_core.units import pixel_size, positive
 _ENTRY = struct.Struct("<2siqiiB5xi")
 _DIMENSION = struct.Struct("<4siifi")
 _MOST_ENTRIES = 4_000_000
+_MOST_DIMENSIONS = 40
 _MOST_TEXT = 256 * 2**20
 _KEPT_BYTES = 64 * 2**20
 
@@ -99,7 +100,12 @@ def _read_index(path: Path, file: BinaryIO) -> tuple[list[_Tile], bytes]:
     if not 0 < count <= _MOST_ENTRIES:
         raise _damaged(path)
     file.seek(directory + 32 + 128)
-    tiles = [_entry(path, file) for _ in range(count)]
+    longest = count * (_ENTRY.size + _MOST_DIMENSIONS * _DIMENSION.size)
+    rows = file.read(min(longest, path.stat().st_size))
+    tiles, place = [], 0
+    for _ in range(count):
+        tile, place = _entry(path, rows, place)
+        tiles.append(tile)
     text = b""
     if metadata > 0:
         try:
@@ -121,24 +127,25 @@ def _segment(file: BinaryIO, position: int, name: bytes, length: int) -> bytes:
     return content
 
 
-def _entry(path: Path, file: BinaryIO) -> _Tile:
-    schema, kind, position, _, compression, _, dimensions = _ENTRY.unpack(file.read(_ENTRY.size))
-    if schema != b"DV" or not 0 < dimensions < 40:
+def _entry(path: Path, rows: bytes, place: int) -> tuple[_Tile, int]:
+    """The tile that is described at `place`, and where the next one is."""
+    schema, kind, position, _, compression, _, dimensions = _ENTRY.unpack_from(rows, place)
+    if schema != b"DV" or not 0 < dimensions <= _MOST_DIMENSIONS:
         raise _damaged(path)
     start: dict[str, int] = {}
     size: dict[str, tuple[int, int]] = {}
-    for _ in range(dimensions):
-        name, first, extent, _, stored = _DIMENSION.unpack(file.read(_DIMENSION.size))
-        axis = name.rstrip(b"\0").decode("ascii", "replace")
-        start[axis], size[axis] = first, (extent, stored if stored > 0 else extent)
+    end = place + _ENTRY.size + dimensions * _DIMENSION.size
+    for row in _DIMENSION.iter_unpack(rows[place + _ENTRY.size : end]):
+        axis = row[0].rstrip(b"\0").decode("ascii", "replace")
+        start[axis], size[axis] = row[1], (row[2], row[4] if row[4] > 0 else row[2])
     if kind not in _PIXEL_TYPES:
         raise StackError(f"{path.name} has pixels of an unusual type: save it as OME-TIFF.")
     dtype, samples = _PIXEL_TYPES[kind]
     (height, high), (width, wide) = size["Y"], size["X"]
     if min(height, high, width, wide) < 1:
         raise _damaged(path)
-    place = Rect(start["Y"], start["X"], height, width)
-    return _Tile(position, compression, np.dtype(dtype), samples, start, place, (high, wide))
+    area = Rect(start["Y"], start["X"], height, width)
+    return _Tile(position, compression, np.dtype(dtype), samples, start, area, (high, wide)), end
 
 
 def _scene(tile: _Tile) -> tuple[tuple[str, int], ...]:
@@ -278,7 +285,7 @@ def _decoded(path: Path, file: BinaryIO, tile: _Tile) -> Array:
     head = _segment(file, tile.position, b"ZISRAWSUBBLOCK", 16 + _ENTRY.size)
     metadata, _, length = struct.unpack_from("<iiq", head)
     dimensions = _ENTRY.unpack_from(head, 16)[6]
-    if min(metadata, length) < 0 or not 0 < dimensions < 40:
+    if min(metadata, length) < 0 or not 0 < dimensions <= _MOST_DIMENSIONS:
         raise _damaged(path)
     used = 16 + _ENTRY.size + dimensions * _DIMENSION.size
     file.seek(tile.position + 32 + max(256, used) + metadata)
@@ -306,7 +313,8 @@ def _decoded(path: Path, file: BinaryIO, tile: _Tile) -> Array:
     pixels = pixels.reshape(shape)
     if pixels.dtype.itemsize != tile.dtype.itemsize:
         raise _damaged(path)
-    has_blue_first = tile.samples >= 3 and tile.compression not in (_JPEG, _JPEG_XR)
+    # The decoder of JPEG XR knows the order, and has put red first.
+    has_blue_first = tile.samples >= 3 and tile.compression != _JPEG_XR
     return pixels[..., [2, 1, 0, 3][: tile.samples]] if has_blue_first else pixels
 
 

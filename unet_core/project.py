@@ -226,8 +226,8 @@ class Project:
     ) -> Project:
         """Make a new project file for labels of shape (T, Z, Y, X), and open it.
 
-        The folder must exist, the file must not. number: that of the image. draft: a power cut may spoil it, so that nothing
-        waits for the disk, until `save_as` makes a lasting one of it.
+        The folder must exist, the file must not. number: that of the image. draft: a power cut may
+        spoil it, so that nothing waits for the disk, until `save_as` makes a lasting one of it.
         """
         path = Path(path).absolute()
         if path.exists():

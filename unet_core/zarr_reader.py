@@ -168,7 +168,8 @@ def _source(array: _Array, letters: str) -> Source:
 
     source = sliced_source(letters, array.shape, array.dtype, read)
     plane = math.prod(source.inner_shape) * array.dtype.itemsize
-    refuse_absurd(array.folder.parent.name, plane, _bytes_in(array.folder))
+    if plane > _MOST_CHUNK:  # only then are the files worth counting
+        refuse_absurd(array.folder.parent.name, plane, _bytes_in(array.folder))
     return source
 
 

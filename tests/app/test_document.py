@@ -8,7 +8,15 @@ import tifffile
 from pytestqt.qtbot import QtBot
 
 from app.document import MAX_BRUSH, Document
-from unet_core.annotation import Annotation, AnnotationError, Edit, History, Tile, TileChange, TileKey
+from unet_core.annotation import (
+    Annotation,
+    AnnotationError,
+    Edit,
+    History,
+    Tile,
+    TileChange,
+    TileKey,
+)
 from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
 

@@ -8,6 +8,8 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
 
+from app.apply_dialog import ApplyDialog
+from app.engine import FolderRequest
 from tests.app.conftest import close_and_wait, open_and_wait
 from tests.synthetic import make_cells
 from unet_core.device import prepare_thread
@@ -265,3 +267,38 @@ def test_training_on_several_images_is_what_the_command_line_does(gallery, folde
     gallery.desk.train()
     qtbot.waitUntil(lambda: gallery.engine.model is not None)
     assert fingerprint(gallery.engine.model) == fingerprint(expected)
+
+
+@pytest.mark.parametrize("source", ["annotation", "both"])
+def test_the_masks_of_all_images_hold_what_was_painted(gallery, tmp_path, qtbot, source):
+    painted = {}
+    for number, y in ((0, 20), (2, 60)):
+        go_to(gallery, number, qtbot)
+        stroke(gallery, y, 20, value=2)
+        painted[gallery.document.stack.path.stem] = labels(gallery) == 2
+    out = tmp_path / "masks"
+    images = tuple(entry.path for entry in gallery.gallery.entries)
+    request = FolderRequest(images, out, ("classes",), keep_model=False, source=source)
+    with qtbot.waitSignal(gallery.engine.apply_finished):
+        gallery.applying.apply(request)
+    written = {path.name.removesuffix("_classes.tif"): path for path in out.iterdir()}
+    everyone = {entry.path.stem for entry in gallery.gallery.entries}
+    assert written.keys() == (everyone if source == "both" else painted.keys())
+    for stem, where in painted.items():
+        assert (tifffile.imread(written[stem])[where] == 2).all()
+    marked = {entry.path.stem for entry in gallery.gallery.entries if entry.predicted}
+    assert marked == (everyone if source == "both" else set())
+
+
+def test_the_dialog_offers_the_images_of_the_project(gallery, qtbot):
+    go_to(gallery, 1, qtbot)
+    stroke(gallery, 20, 20)
+    gallery.applying.ask()
+    dialog = gallery.findChild(ApplyDialog)
+    qtbot.waitUntil(lambda: dialog.counted.text().startswith("5 images"))
+    assert dialog.images.text() == "The 5 images of this project"
+    assert dialog.request().images == tuple(e.path for e in gallery.gallery.entries)
+    assert dialog.request().source == "both"
+    dialog.set_images([gallery.gallery.entries[0].path.parent])
+    assert dialog.request().source == "prediction" and not dialog.source.isEnabled()
+    dialog.reject()

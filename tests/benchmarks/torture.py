@@ -28,9 +28,15 @@ from tests.core.faulty_disk import FaultyDisk
 from tests.core.mutants import SUFFIXES, attack
 from tests.core.work_forever import kill_and_judge
 from unet_core.annotation import Annotation, Edit
-from unet_core.edits import TILE, TileKey, pack_tile
+from unet_core.edits import TILE, TileArray, TileKey, pack_tile
 from unet_core.project import Project
-from unet_core.project_file import set_value
+from unet_core.project_file import (
+    FIRST_IMAGE,
+    get_image_record,
+    sealed_for,
+    set_image_record,
+    set_value,
+)
 from unet_core.stack import PlaneIndex
 
 _DEPTH = 10_000
@@ -160,24 +166,35 @@ def _fill(path: Path, edits: int, planes: int) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.executemany(
-            "INSERT OR REPLACE INTO tiles VALUES (0, ?, ?, ?, ?)",
-            ((z, 0, 0, pack_tile(TileKey(0, z, 0, 0), samples[z % 64])) for z in range(planes)),
+            "INSERT OR REPLACE INTO tiles VALUES (?, 0, ?, 0, 0, ?)",
+            (
+                (FIRST_IMAGE, z, _packed(TileKey(0, z, 0, 0), samples[z % 64]))
+                for z in range(planes)
+            ),  # fmt: skip
         )
         key = TileKey(0, 0, 0, 0)
-        packed = [pack_tile(key, sample) for sample in samples]
+        packed = [_packed(key, sample) for sample in samples]
         size = 0
         for n in range(1, edits + 1):
             before, after = packed[(n - 1) % 64], packed[n % 64]
-            assert before is not None and after is not None
-            size += len(before) + len(after)
+            both = len(before) + len(after)
+            size += both
             connection.execute(
-                "INSERT INTO changes VALUES (?, 0, 0, 0, 0, ?, ?)", (n, before, after)
+                "INSERT INTO changes VALUES (?, ?, 0, 0, 0, 0, ?, ?)",
+                (FIRST_IMAGE, n, before, after),
             )
             connection.execute(
-                "INSERT INTO edits VALUES (?, 'stroke', 0, 1, ?)", (n, len(before) + len(after))
+                "INSERT INTO edits VALUES (?, ?, 'stroke', 0, 1, ?)", (FIRST_IMAGE, n, both)
             )
-        set_value(connection, "position", str(edits))
+        record = get_image_record(connection, FIRST_IMAGE)
+        set_image_record(connection, FIRST_IMAGE, {**record, "position": edits})
         set_value(connection, "history", str(size))
+
+
+def _packed(key: TileKey, sample: TileArray) -> bytes:
+    packed = sealed_for(FIRST_IMAGE, pack_tile(key, sample))
+    assert packed is not None
+    return packed
 
 
 def save_latency(folder: Path, edits: int) -> int:

@@ -453,6 +453,24 @@ def test_czi_colours_are_stored_blue_first(tmp_path):
         assert_holds(stack, canonical(rgb, "YXC"))
 
 
+def test_czi_in_jpeg_xr(tmp_path):
+    """Lossless. Colours are blue first, and say so where JPEG XR names its pixels."""
+    rgb, rgb_name = numbers((32, 48, 3)), bytes.fromhex("24c3dd6f034efe4bb1853d77768dc90d")
+
+    def encode(data):
+        pixels = np.frombuffer(data, np.uint8).reshape(32, 48, -1)
+        stored = imagecodecs.jpegxr_encode(pixels.squeeze(), level=1.0)
+        return stored.replace(rgb_name, rgb_name[:-1] + b"\x0c")
+
+    czi(tmp_path / "rgb.czi", [({}, rgb)], 3, 4, encode=encode)
+    czi(tmp_path / "grey.czi", [({}, rgb[..., 0])], 0, 4, encode=encode)
+    with open_stack(tmp_path / "rgb.czi") as stack:
+        assert stack.is_rgb
+        assert_holds(stack, canonical(rgb, "YXC"))
+    with open_stack(tmp_path / "grey.czi") as stack:
+        assert_holds(stack, canonical(rgb[..., 0], "YX"))
+
+
 def test_a_damaged_czi_is_refused(tmp_path):
     czi(tmp_path / "a.czi", [({}, numbers((90, 80)))])
     whole = (tmp_path / "a.czi").read_bytes()

@@ -1,4 +1,4 @@
-"""Several images in one project: each has its labels and its history, whatever becomes of others."""
+"""Several images in one project: each has labels and a history of its own."""
 
 import sqlite3
 from contextlib import closing
@@ -17,7 +17,8 @@ SHAPES = [(1, 1, 300, 280), (1, 3, 64, 80), (4, 1, 500, 300)]
 
 def reference(folder, number):
     t, z, y, x = SHAPES[number]
-    return ImageReference(folder / f"images/{number}.tif", 10 + number, f"f{number}", (t, z, 2, y, x))
+    path = folder / f"images/{number}.tif"
+    return ImageReference(path, 10 + number, f"f{number}", (t, z, 2, y, x))
 
 
 def stroke(annotation, history, random):

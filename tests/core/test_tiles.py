@@ -174,7 +174,7 @@ def test_there_is_an_end_to_what_is_loaded(monkeypatch):
             made.append(z)
             yield TileKey(0, z, 0, 0), pack_tile(TileKey(0, z, 0, 0), SOME)
 
-    with pytest.raises(AnnotationError, match="fit into memory"):
+    with pytest.raises(AnnotationError, match="of memory"):
         Annotation.from_packed((1, 10**6, 300, 300), rows())
     assert 100 < len(made) < 3000
 

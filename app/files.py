@@ -404,8 +404,7 @@ class Files(QObject):
         if not self._restored:
             self._settings.open_folder = (ready.project or ready.stack.path).absolute().parent
         self._announce_title()
-        if loaded is None:
-            self._image = ready.reference
+        self._image = ready.reference or self._image
         self.listed.emit(loaded.images if loaded is not None else ())
         self.opened.emit(loaded.settings if loaded is not None else {})
         self._open_waiting()
@@ -417,7 +416,7 @@ class Files(QObject):
 
     def image_shown(self, opened: Opened, reference: ImageReference | None) -> None:
         """Another image of the project is on show, known to the project by `reference`."""
-        self._image = reference
+        self._image = opened.reference or reference
         if self._engine.busy == "idle":
             self._close_formers()
         self._messages.clear_past()
@@ -491,6 +490,7 @@ class Files(QObject):
             self._engine.set_model(model)
         document.put_picture(found.stack, found.ranges)
         self._engine.set_classes(document.classes)
+        self._image = found.reference
         self._saver.put_image(found.stack, document.image)
         if self._missing is not None:
             self._messages.retract(self._missing)

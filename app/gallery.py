@@ -109,6 +109,7 @@ class Gallery(QObject):
         self.entries = [_entry(one) for one in images] or [
             Entry(FIRST_IMAGE, document.stack.path, self._files.image)
         ]
+        self._update_place()
         self._tell_engine()
         self._update_labelled()
         self.changed.emit()
@@ -141,6 +142,20 @@ class Gallery(QObject):
         labels = {number: other.annotation for number, other in document.others.items()}
         labels[document.image] = document.annotation
         self.entries = [replace(e, labelled=bool(labels[e.id].counts())) for e in self.entries]
+
+    @Slot()
+    def located(self) -> None:
+        """The image on show has been found in another place than the project knew."""
+        self._update_place()
+        self.changed.emit()
+
+    def _update_place(self) -> None:
+        now, image = self._files.image, self._document.image
+        if now is not None:
+            self.entries = [
+                replace(e, path=now.path, reference=now) if e.id == image else e
+                for e in self.entries
+            ]
 
     def _tell_engine(self) -> None:
         self._engine.set_others(self._document.image, self._document.others)
@@ -361,8 +376,14 @@ class Gallery(QObject):
         )
         self._tell_engine()
         self._saver.show_image(opened.stack, image)
+        found = opened.reference
+        moved = found is not None and (reference is None or found.path != reference.path)
+        if moved:
+            self._saver.put_image(opened.stack, image)
         self._strip.end()
         self._files.image_shown(opened, reference)
+        if moved:
+            self._update_place()
         self.shown.emit()
         self.changed.emit()
         then()

@@ -432,6 +432,7 @@ class MainWindow(QMainWindow):
         self.choosing.finished.connect(self._part_finished)
         self.files.opened.connect(self._opened)
         self.files.located.connect(viewport.fit)
+        self.files.located.connect(self.gallery.located)
         self.files.finished.connect(self._part_finished)
         self.recovery.finished.connect(self._part_finished)
         # The rest

@@ -28,7 +28,7 @@ from unet_core.project import (
     find_image,
 )
 from unet_core.reading import Reading
-from unet_core.stack import IMAGE_SUFFIXES, Stack, StackError, open_stack
+from unet_core.stack import FOLDER_SUFFIXES, IMAGE_SUFFIXES, Stack, StackError, open_stack
 from unet_core.zarr_reader import image_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Opened:
     missing: bool = False
     """Whether the stack is an empty picture: the image was not found."""
     reference: ImageReference | None = None
-    """Which image it is, where it was opened by itself."""
+    """Which image it is, and where it was found; None of an empty picture."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,8 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir() and image_folder(path) is None:
-            inside = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            kinds = (*IMAGE_SUFFIXES, *FOLDER_SUFFIXES)
+            inside = (p for p in path.iterdir() if p.suffix.lower() in kinds)
             found = (p for p in inside if not p.name.startswith("."))
             files += sorted(found, key=lambda file: natural(file.name))
         else:
@@ -282,7 +283,7 @@ def _chosen_image(
         )
     warning = (known is not None and check_image(known, stack)) or ""
     yield
-    return Opened(stack, _ranges(stack), warning=warning)
+    return Opened(stack, _ranges(stack), warning=warning, reference=ImageReference.of(stack))
 
 
 def _known_image(

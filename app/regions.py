@@ -264,6 +264,11 @@ class Regions(QObject):
             self._carry_out(edit)
             if document.drop_class(value):
                 self.told.emit(f"The class “{name}” is deleted.")
+            elif document.label_counts().get(value):
+                self.told.emit(
+                    f"“{name}” is empty on this image. It stays in the list: other images of the "
+                    "project have labels of it."
+                )
             else:
                 self.told.emit(
                     f"“{name}” is empty now. It stays in the list: only the last class can leave "

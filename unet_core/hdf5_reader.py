@@ -93,6 +93,7 @@ def _series(path: Path, file: h5py.File, dataset: h5py.Dataset, file_size: int) 
     letters = collapsed(path.name, axes or UNKNOWN * len(shape), shape)
 
     def opened(letters: str) -> Source:
+        _check_filters(path.name, dataset)
         chunk = dataset.chunks
         if chunk is not None:
             itemsize = dataset.dtype.itemsize
@@ -109,6 +110,19 @@ def _series(path: Path, file: h5py.File, dataset: h5py.Dataset, file_size: int) 
         return source
 
     return Series(name, letters, shape, dataset.dtype, opened)
+
+
+def _check_filters(name: str, dataset: h5py.Dataset) -> None:
+    """Raise StackError where the pixels are compressed with what this computer does not have."""
+    said = dataset.id.get_create_plist()
+    for number in range(said.get_nfilters()):
+        code, _, _, label = said.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            known = label.decode("ascii", "replace")[:40] or f"number {code}"
+            raise StackError(
+                f"{name} is compressed in a way that Limn cannot read ({known}): save it with "
+                "gzip, or as OME-TIFF."
+            )
 
 
 def _axes(dataset: h5py.Dataset) -> str | None:

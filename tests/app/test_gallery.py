@@ -210,6 +210,11 @@ def test_an_image_that_is_gone_shows_its_labels_and_is_found_again(gallery, fold
     gallery.files.locate(folder.parent.parent / "cell 2.tif")
     qtbot.waitUntil(lambda: gallery.document.stack.path.parent == folder.parent.parent)
     assert np.array_equal(labels(gallery), painted) and len(gallery.gallery.entries) == 5
+    assert gallery.gallery.entries[1].path == folder.parent.parent / "cell 2.tif"
+    go_to(gallery, 0, qtbot)
+    assert gallery.document.others[2].reference.path == folder.parent.parent / "cell 2.tif"
+    go_to(gallery, 1, qtbot)
+    assert gallery.document.stack.path.parent == folder.parent.parent
 
 
 def test_strokes_that_can_not_be_saved_stay_with_their_image(gallery, tmp_path, qtbot, monkeypatch):

@@ -127,6 +127,13 @@ def test_hdf5_leads_to_no_other_file(tmp_path):
     assert [one.name for one in choices(tmp_path / "b.h5").images] == ["own"]
 
 
+def test_hdf5_with_a_compression_that_is_not_here(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", data=numbers((9, 8)), compression="gzip")
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: False)
+    assert "compressed in a way that Limn cannot read (deflate)" in refusal(tmp_path / "a.h5")
+
+
 def test_hdf5_groups_in_circles_end(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         group = file.create_group("a/b/c")

@@ -177,7 +177,15 @@ def test_a_set_with_a_companion(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.tif", "/etc/passwd", r"\\evil\share\a.tif", "//evil/share/a.tif", "C:a.tif"]
+    "name",
+    [
+        "../secret.tif",
+        "/etc/passwd",
+        r"\\evil\share\a.tif",
+        "//evil/share/a.tif",
+        "C:a.tif",
+        "..&#47;secret.tif",
+    ],
 )
 def test_a_set_that_leads_to_other_places_is_refused(tmp_path, name):
     path = companion_set(tmp_path, ["z0.ome.tif", name])
@@ -186,6 +194,15 @@ def test_a_set_that_leads_to_other_places_is_refused(tmp_path, name):
     tifffile.imwrite(tmp_path / "b.ome.tif", numbers((9, 8)), metadata=None, description=text,
                      photometric="minisblack")  # fmt: skip
     assert "other folders" in refusal(tmp_path / "b.ome.tif")
+
+
+def test_other_paths_in_a_description_do_not_matter(tmp_path):
+    path = companion_set(tmp_path, ["z0.ome.tif", "z1.ome.tif"])
+    companion = tmp_path / "set.companion.ome"
+    text = companion.read_text().replace("<Image ", '<Image FileName="D:\\data\\x.czi" ')
+    companion.write_text(text)
+    with open_stack(path) as stack:
+        assert stack.axes == "ZYX"
 
 
 def test_names_are_made_distinct():

@@ -131,7 +131,7 @@ class ApplyDialog(QDialog):
             ways.insert(0, ("This project", self._take_project))
         for name, edit, buttons in (
             ("&Images", self.images, ways),
-            ("&To folder", self.target, [("Browse…", self._browse_target)]),
+            ("To &folder", self.target, [("Browse…", self._browse_target)]),
         ):
             line = QHBoxLayout()
             line.addWidget(edit, 1)
@@ -339,5 +339,5 @@ def _what_list(ticked: Sequence[str]) -> QTreeWidget:
         item.setToolTip(1, one.line)
         box.addTopLevelItem(item)
     box.resizeColumnToContents(0)
-    box.setMinimumHeight(9 * round(1.4 * box.fontMetrics().height()))
+    box.setMinimumSize(720, 12 * round(1.4 * box.fontMetrics().height()))
     return box

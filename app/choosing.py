@@ -276,6 +276,7 @@ class Choosing(QObject):
         self._settings = settings
         self._messages = messages
         self._answered: Reading | None = None  # what the user has just said
+        self._told: Message | None = None  # of the image on show
         self._job = OneJob(self)
         self._job.failed.connect(lambda error: messages.show_error(error.sentence, error.details))
         self._job.finished.connect(self.finished)
@@ -339,6 +340,8 @@ class Choosing(QObject):
         """Say what else the image may be, where nobody has been asked."""
         stack, answered = self._document.stack, self._answered
         self._answered = None
+        if self._told is not None:
+            self._messages.retract(self._told)  # it was of another image
         if stack is None or stack.reading in (Reading(), answered) or self._files.project:
             return
         reading = stack.reading
@@ -347,9 +350,8 @@ class Choosing(QObject):
             sentence = f"{stack.path.name} holds several images; this one is {reading.series}."
         else:
             sentence = f"{stack.path.name} does not say what its axes are; it is shown as {words}."
-        self._messages.show_message(
-            Message(sentence, "offer", actions=(("Choose…", self.choose_again),))
-        )
+        self._told = Message(sentence, "offer", actions=(("Choose…", self.choose_again),))
+        self._messages.show_message(self._told)
 
     def shutdown(self) -> bool:
         """Ask nothing any more. True while something is read; then `finished` will come."""
@@ -370,7 +372,10 @@ def _axes_words(axes: str, shape: Sequence[int]) -> str:
 
 def _size_words(choice: Choice) -> str:
     sizes: dict[str, Any] = dict(zip(choice.axes, choice.shape, strict=True))
-    plane = f"{sizes['X']} × {sizes['Y']} pixels, {choice.dtype}"
+    kind = np.dtype(choice.dtype)
+    depth = "1 bit" if kind.kind == "b" else f"{8 * kind.itemsize} bit"
+    fractions = " with fractions" if kind.kind == "f" else ""
+    plane = f"{sizes['X']} × {sizes['Y']} pixels, {depth}{fractions}"
     return f"{_axes_words(choice.axes, choice.shape)}\n{plane}"
 
 

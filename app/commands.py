@@ -142,26 +142,26 @@ COMMANDS: tuple[Command, ...] = (
     Command("prediction_outline", "Prediction as outlines", ("Shift+S",), "View",
             "Show only the border of what is above the threshold", checkable=True,
             needs="stack"),
-    Command("z_previous", "Previous slice", ("Left",), "View",
+    Command("z_previous", "Previous slice", ("Left",), "View/Go to",
             "One slice down in z", separator=True, needs="z", repeats=True),
-    Command("z_next", "Next slice", ("Right",), "View",
+    Command("z_next", "Next slice", ("Right",), "View/Go to",
             "One slice up in z", needs="z", repeats=True),
-    Command("z_back", "Ten slices back", ("Alt+Left",), "View",
+    Command("z_back", "Ten slices back", ("Alt+Left",), "View/Go to",
             "Ten slices down in z", needs="z", repeats=True),
-    Command("z_forward", "Ten slices forward", ("Alt+Right",), "View",
+    Command("z_forward", "Ten slices forward", ("Alt+Right",), "View/Go to",
             "Ten slices up in z", needs="z", repeats=True),
-    Command("z_first", "First slice", ("Home",), "View",
+    Command("z_first", "First slice", ("Home",), "View/Go to",
             "The slice where z begins", needs="z"),
-    Command("z_last", "Last slice", ("End",), "View",
+    Command("z_last", "Last slice", ("End",), "View/Go to",
             "The slice where z ends", needs="z"),
-    Command("t_previous", "Previous time point", ("Shift+Left",), "View",
+    Command("t_previous", "Previous time point", ("Shift+Left",), "View/Go to",
             "One time point back", needs="t", repeats=True),
-    Command("t_next", "Next time point", ("Shift+Right",), "View",
+    Command("t_next", "Next time point", ("Shift+Right",), "View/Go to",
             "One time point on", needs="t", repeats=True),
-    Command("image_previous", "Previous image", ("PgUp",), "View",
+    Command("image_previous", "Previous image", ("PgUp",), "View/Go to",
             "The image before in the project's list", separator=True, needs="images",
             repeats=True),
-    Command("image_next", "Next image", ("PgDown",), "View",
+    Command("image_next", "Next image", ("PgDown",), "View/Go to",
             "The next image in the project's list", needs="images", repeats=True),
     Command("images", "Images", ("Shift+I",), "View",
             "Show or hide the list of the project's images", checkable=True),
@@ -171,18 +171,18 @@ COMMANDS: tuple[Command, ...] = (
     Command("play", "Play", ("Ctrl+P",), "View",
             "Go through time, or through the slices of a stack without time, again and again",
             checkable=True, icon="play", needs="planes"),
-    Command("next_place", "Next place to annotate", ("Tab",), "View",
+    Command("next_place", "Next place to annotate", ("Tab",), "View/Go to",
             "Where the prediction is least certain: a few strokes help most there",
             separator=True, needs="stack", canvas=True, repeats=True),
-    Command("previous_place", "Place before", ("Shift+Tab",), "View",
+    Command("previous_place", "Place before", ("Shift+Tab",), "View/Go to",
             "Back to the uncertain place before", needs="stack", canvas=True, repeats=True),
-    Command("threshold_down", "Lower threshold", ("-",), "View",
+    Command("threshold_down", "Lower threshold", ("-",), "View/Threshold",
             "More pixels count as cell", separator=True, needs="stack", repeats=True),
-    Command("threshold_up", "Higher threshold", ("=",), "View",
+    Command("threshold_up", "Higher threshold", ("=",), "View/Threshold",
             "Fewer pixels count as cell", needs="stack", repeats=True),
-    Command("threshold_down_fine", "Lower threshold a little", ("Shift+-",), "View",
+    Command("threshold_down_fine", "Lower threshold a little", ("Shift+-",), "View/Threshold",
             "Lower the threshold by one step of 256", needs="stack", repeats=True),
-    Command("threshold_up_fine", "Higher threshold a little", ("Shift+=",), "View",
+    Command("threshold_up_fine", "Higher threshold a little", ("Shift+=",), "View/Threshold",
             "Raise the threshold by one step of 256", needs="stack", repeats=True),
     *_channels(),
     Command("auto_contrast", "Auto contrast", ("C",), "View",
@@ -438,13 +438,12 @@ def build_menus(window: QMainWindow, actions: Mapping[str, QAction]) -> None:
         menus[name].setToolTipsVisible(True)
     for command in COMMANDS:
         parent = command.menu.partition("/")[0]
-        if command.menu not in menus:
-            menus[parent].addSeparator()
-            menus[command.menu] = menus[parent].addMenu(command.menu.partition("/")[2])
-        menu = menus[command.menu]
         if command.separator:
-            menu.addSeparator()
-        menu.addAction(actions[command.id])
+            menus.get(command.menu, menus[parent]).addSeparator()
+        if command.menu not in menus:
+            menus[command.menu] = menus[parent].addMenu(command.menu.partition("/")[2])
+            menus[command.menu].setToolTipsVisible(True)
+        menus[command.menu].addAction(actions[command.id])
 
 
 def build_toolbar(window: QMainWindow, actions: Mapping[str, QAction]) -> QToolBar:

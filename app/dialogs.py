@@ -125,42 +125,59 @@ class CommandPalette(QDialog):
         self._fill("")
         self.search.textChanged.connect(self._fill)
         self.search.returnPressed.connect(self._run)
-        self.list.itemClicked.connect(self._run)
+        self.list.itemClicked.connect(self._clicked)
         self.search.installEventFilter(self)
         self.search.setFocus()
 
     def found(self) -> list[str]:
-        """Return the ids of the commands that match now, the best first."""
+        """Return the ids of the commands that match and can run now, the best first."""
         items = [self.list.topLevelItem(row) for row in range(self.list.topLevelItemCount())]
-        return [item.data(0, Qt.ItemDataRole.UserRole) for item in items if item is not None]
+        return [
+            item.data(0, Qt.ItemDataRole.UserRole)
+            for item in items
+            if item is not None and not item.isDisabled()
+        ]
 
     @Slot(str)
     def _fill(self, words: str) -> None:
         wanted = words.lower().split()
         named: list[QTreeWidgetItem] = []
         explained: list[QTreeWidgetItem] = []
+        not_now: list[QTreeWidgetItem] = []
         for command in commands.COMMANDS:
             action = self._actions[command.id]
             name = action.text().rstrip("…")
             about = f"{command.menu} {name} {command.text} {command.tip}".lower()
-            if command.id == "palette" or not action.isEnabled():
-                continue
-            if not all(word in about for word in wanted):
+            if command.id == "palette" or not all(word in about for word in wanted):
                 continue
             item = QTreeWidgetItem([name, commands.shown_keys(action)])
             item.setData(0, Qt.ItemDataRole.UserRole, command.id)
             item.setToolTip(0, command.tip)
+            if not action.isEnabled():
+                # Who looks for it learns that it exists; of a series one has had enough.
+                if wanted and not command.series:
+                    item.setFlags(Qt.ItemFlag.NoItemFlags)
+                    not_now.append(item)
+                continue
             # What is found in the name itself comes before what is only in its explanation.
             in_name = all(word in name.lower() for word in wanted)
             (named if in_name else explained).append(item)
         self.list.clear()
-        self.list.addTopLevelItems(named + explained)
+        self.list.addTopLevelItems(named + explained + not_now)
+        if not self.list.topLevelItemCount():
+            nothing = QTreeWidgetItem(["No command has these words"])
+            nothing.setFlags(Qt.ItemFlag.NoItemFlags)
+            self.list.addTopLevelItem(nothing)
         self._choose(0)
 
     def _choose(self, row: int) -> None:
-        item = self.list.topLevelItem(min(max(row, 0), self.list.topLevelItemCount() - 1))
+        item = self.list.topLevelItem(min(max(row, 0), len(self.found()) - 1))
         if item is not None:
             self.list.setCurrentItem(item)
+
+    def _clicked(self, item: QTreeWidgetItem) -> None:
+        if not item.isDisabled():
+            self._run()
 
     @Slot()
     def _run(self) -> None:

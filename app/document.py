@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal
 
 from app.display import ChannelDisplay, first_displays
+from app.empty_picture import EmptyPicture
 from unet_core.annotation import (
     DEFAULT_CLASSES,
     MAX_CLASSES,
@@ -51,6 +52,9 @@ class OtherImage:
     annotation: Annotation
     history: History | None = None
     """None: it has not been looked at, and its history is in the project file only."""
+    chosen: bool = False
+    """Whether the user has said where it is: not only the project file, which may be a stranger's.
+    """
 
 
 class Document(QObject):
@@ -92,6 +96,7 @@ class Document(QObject):
         """The number of the image on show among those of the project."""
         self.others: dict[int, OtherImage] = {}
         """The other images of the project, by their numbers."""
+        self._other_counts: dict[int, int] = {}  # labelled pixels of each class in all of those
         self.classes: list[ClassInfo] = list(DEFAULT_CLASSES)
         """Class of value v is `classes[v - 1]`; the first is the background."""
         self.plane = PlaneIndex(0, 0)
@@ -135,7 +140,8 @@ class Document(QObject):
         """
         self.end_stroke()
         self._take_stack(stack, ranges, annotation, history)
-        self.image, self.others = image, dict(others or {})
+        self.image = image
+        self._take_others(others or {})
         self.classes = list(classes or DEFAULT_CLASSES)
         self._dropped = {}
         self._list_what_is_labelled()
@@ -159,15 +165,17 @@ class Document(QObject):
         """
         self.end_stroke()
         former = self.displays
-        leaving = OtherImage(left, self.annotation.snapshot(), self.history)
+        # Of what is on show the place is known, unless nothing was found there.
+        chosen = self.stack is not None and not isinstance(self.stack, EmptyPicture)
+        leaving = OtherImage(left, self.annotation.snapshot(), self.history, chosen)
         self._take_stack(stack, ranges, annotation, history)
-        self.others = dict(sorted({**self.others, self.image: leaving}.items()))
-        self.others.pop(image, None)
+        others = {**self.others, self.image: leaving}
+        self._take_others({n: one for n, one in others.items() if n != image})
         self.image = image
         if len(former) == len(self.displays):
-            # Brightness is each image's own; colours and what is visible are the user's choice.
+            # Brightness is each image's own; how and whether channels show is the user's choice.
             self.displays = [
-                replace(old, low=new.low, high=new.high)
+                replace(old, low=new.low, high=new.high, color=new.color)
                 for old, new in zip(former, self.displays, strict=True)
             ]
         self._list_what_is_labelled()
@@ -183,15 +191,23 @@ class Document(QObject):
 
     def set_others(self, others: Mapping[int, OtherImage]) -> None:
         """Images have been added to the project, or taken from it."""
-        self.others = dict(sorted(others.items()))
+        self._take_others(others)
         self.counts_changed.emit()
+
+    def _take_others(self, others: Mapping[int, OtherImage]) -> None:
+        # Only what is another one: there may be thousands.
+        for number, former in self.others.items():
+            if others.get(number) is not former:
+                _add(self._other_counts, former.annotation, -1)
+        for number, other in others.items():
+            if self.others.get(number) is not other:
+                _add(self._other_counts, other.annotation)
+        self.others = dict(sorted(others.items()))
 
     def label_counts(self) -> dict[int, int]:
         """Labelled pixels of each class that occurs, in all images of the project."""
-        total = self.annotation.counts()
-        for other in self.others.values():
-            for value, pixels in other.annotation.counts().items():
-                total[value] = total.get(value, 0) + pixels
+        total = dict(self._other_counts)
+        _add(total, self.annotation)
         return total
 
     def _take_stack(
@@ -526,3 +542,13 @@ class Document(QObject):
         if self.classes[value - 1] != info:
             self.classes[value - 1] = info
             self.classes_changed.emit()
+
+
+def _add(total: dict[int, int], labels: Annotation, times: int = 1) -> None:
+    """Add the labelled pixels of each class; classes that do not occur are not in `total`."""
+    if not labels.labelled_planes():
+        return
+    for value, pixels in labels.counts().items():
+        total[value] = total.get(value, 0) + times * pixels
+        if not total[value]:
+            del total[value]

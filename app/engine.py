@@ -199,7 +199,7 @@ class Engine(QObject):
         self._closing = False
         self._last_view: View | None = None
         self._last_labels: Annotation | None = None
-        self._exchange = _Exchange()
+        self._exchange = _Exchange(None)
         self._labelled = LabelledImages(self.said.emit)
         # Touched by the running job only, and there is but one:
         self._device: torch.device | None = None
@@ -245,21 +245,24 @@ class Engine(QObject):
 
     def set_stack(self, stack: Stack | None, ranges: NDArray[np.float32] | None = None) -> None:
         """An image of another project: what was known of the former one is forgotten."""
-        self._leave_image()
+        self._leave_image(stack)
         self._after_job(lambda: self._take_stack(stack, ranges))
 
     def show_image(self, stack: Stack, ranges: NDArray[np.float32]) -> None:
         """Another image of the same project: what was learned holds for it, too."""
-        self._leave_image()
+        self._leave_image(stack)
         self._after_job(lambda: self._take_image(stack, ranges))
 
-    def set_others(self, image: int, others: Mapping[int, OtherImage]) -> None:
-        """The other images of the project, whose labels count in training; `image` is on show."""
-        self._labelled.set_others(image, others)
+    def set_others(self, image: int, others: Mapping[int, OtherImage], folder: Path) -> None:
+        """The other images of the project, whose labels count in training; `image` is on show.
 
-    def _leave_image(self) -> None:
+        folder: the project's.
+        """
+        self._labelled.set_others(image, others, folder)
+
+    def _leave_image(self, stack: Stack | None) -> None:
         # At once: a job that still reads the former image must not get views of the new one.
-        self._exchange = _Exchange()
+        self._exchange = _Exchange(stack)
         self._last_view = self._last_labels = None
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
@@ -313,10 +316,15 @@ class Engine(QObject):
             return
         self._asked = "training"
         self._last_labels = labels
+        self._after_job(lambda: self._start_training(labels))
+
+    def _start_training(self, labels: Annotation) -> None:
+        if self._passed:  # the user has gone to another image meanwhile
+            self._asked = ""
+            self.training_finished.emit("Stopped before the first step.", False)
+            return
         # What is painted until the present job has ended counts, too.
-        self._after_job(
-            lambda: self._start("training", partial(self._training, self._last_labels or labels))
-        )
+        self._start("training", partial(self._training, self._last_labels or labels))
 
     def update_labels(self, labels: Annotation) -> None:
         """Newer labels (a snapshot): training under way goes on with them.
@@ -376,6 +384,11 @@ class Engine(QObject):
     def _occupied(self) -> str:
         """ "training" or "exporting" where that runs or is about to, else an empty text."""
         return self._busy if self._busy in ("training", "exporting") else self._asked
+
+    @property
+    def _passed(self) -> bool:
+        """Whether the image is only passed by: another one follows, and its files may be closed."""
+        return self._exchange.stack is not self._stack
 
     def _after_job(self, start: Callable[[], None]) -> None:
         """Do `start` when no job runs: at once, or when the present one has been stopped."""
@@ -522,6 +535,7 @@ class Engine(QObject):
             and not self._closing
             and self._live
             and self._stack is not None
+            and not self._passed
             and self._classes
             and (self._exchange.view.waiting or (self.model is None and self.labels_waiting))
         ):
@@ -883,7 +897,8 @@ class _TileBox:
 class _Exchange:
     """What passes between the GUI thread and the job's about one image."""
 
-    def __init__(self) -> None:
+    def __init__(self, stack: Stack | None) -> None:
+        self.stack = stack
         self.view: Latest[View] = Latest()
         self.labels: Latest[Annotation] = Latest()
         self.tiles = _TileBox()

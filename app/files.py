@@ -476,11 +476,15 @@ class Files(QObject):
             return
         shape = self._document.annotation.shape
         steps = partial(locating, place, self._image, shape, self.project)
-        self.run(f"Looking for {stack.path.name}…", steps, self._located)
+        take = partial(self._located, self._document.image)
+        self.run(f"Looking for {stack.path.name}…", steps, take)
 
-    def _located(self, found: Opened) -> None:
-        """Put the image below the labels, in place of the empty picture."""
+    def _located(self, image: int, found: Opened) -> None:
+        """Put the image below its labels, in place of the empty picture."""
         document, former = self._document, self._document.stack
+        if document.image != image:  # another one has come: its labels are not for this picture
+            found.stack.close()
+            return
         document.end_stroke()
         if former is not None:
             self._formers.append(former)
@@ -576,7 +580,7 @@ class Files(QObject):
         if self._saver.hangs:
             self._copy_from_memory(project_path(path))
         else:
-            self._saver.save_as(project_path(path), Work.of(self._document))
+            self._saver.save_as(project_path(path), Work.of(self._document, self._image))
 
     def save_copy(self, path: Path) -> None:
         """Write a copy to `path`; ".limn" is added where it is missing."""
@@ -584,15 +588,15 @@ class Files(QObject):
         if self._saver.hangs:
             self._copy_from_memory(project_path(path))
         else:
-            self._saver.save_copy(project_path(path), Work.of(self._document))
+            self._saver.save_copy(project_path(path), Work.of(self._document, self._image))
 
     def _copy_from_memory(self, path: Path) -> None:
         """The disk of the project does not answer: whoever asks it for anything waits for it."""
-        work, image = Work.of(self._document), self._saver.image
+        work = Work.of(self._document, self._image)
 
         def steps() -> Steps:
             yield
-            write_work(work, path, image).close()
+            write_work(work, path).close()
             return path
 
         self.run(f"Writing {path.name}…", steps, self._copied)

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.document import Document, OtherImage
 from app.engine import Engine
-from app.files import Files
+from app.files import Files, tidy
 from app.jobs import JobError, OneJob
 from app.messages import Message, MessageBar, ProgressStrip
 from app.opening import Found, ImageList, Opened, adding, listing, showing
@@ -87,7 +87,9 @@ class Gallery(QObject):
         self._wanted: int | None = None  # the image that is being opened
         self._ready: Opened | None = None  # read, and waiting for its history
         self._then: Callable[[], None] = _nothing  # once it is shown
-        self._to_add: list[Path] = []  # once the first image is there
+        self._first = Path()  # of the images to begin new work with…
+        self._to_add: list[Path] = []  # …the others, once that one is there
+        self._question: Message | None = None  # whether to remove an image
         self.entries: list[Entry] = []
         """In the order in which they were added."""
 
@@ -96,9 +98,8 @@ class Gallery(QObject):
     @Slot()
     def project_changed(self) -> None:
         """Other work altogether: what was being opened belongs to the former one."""
-        self._opening.cancel()
-        self._adding.cancel()
-        self._let_go()
+        self.cancel()
+        self._take_back_question()
         self.entries = []
 
     @Slot(object)
@@ -114,7 +115,7 @@ class Gallery(QObject):
         self._update_labelled()
         self.changed.emit()
         paths, self._to_add = self._to_add, []
-        if paths:
+        if paths and not images and tidy(document.stack.path) == tidy(self._first):
             self.add(paths)
 
     @property
@@ -138,10 +139,8 @@ class Gallery(QObject):
             self.changed.emit()
 
     def _update_labelled(self) -> None:
-        document = self._document
-        labels = {number: other.annotation for number, other in document.others.items()}
-        labels[document.image] = document.annotation
-        self.entries = [replace(e, labelled=bool(labels[e.id].counts())) for e in self.entries]
+        image, labelled = self._document.image, bool(self._document.annotation.counts())
+        self.entries = [replace(e, labelled=labelled) if e.id == image else e for e in self.entries]
 
     @Slot()
     def located(self) -> None:
@@ -158,7 +157,13 @@ class Gallery(QObject):
             ]
 
     def _tell_engine(self) -> None:
-        self._engine.set_others(self._document.image, self._document.others)
+        self._engine.set_others(self._document.image, self._document.others, self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """That of the project."""
+        project = self._files.project
+        return project.parent if project is not None else Path()
 
     # --- adding and removing -----------------------------------------------------------------
 
@@ -215,8 +220,8 @@ class Gallery(QObject):
     @Slot(object)
     def begin_with(self, paths: Sequence[Path]) -> None:
         """Open the first of these images as soon as can be, and add the others to it."""
-        first, *self._to_add = paths
-        self._files.open_next(first)
+        self._first, *self._to_add = paths
+        self._files.open_next(self._first)
 
     def _found(self, found: Found) -> None:
         self._strip.end()
@@ -231,14 +236,15 @@ class Gallery(QObject):
         if refused:
             self._messages.show_error(_sentence_of(refused), "\n".join(refused[NAMED:]))
 
-    @Slot(object)
-    def added(self, images: Sequence[ProjectImage]) -> None:
+    @Slot(object, object)
+    def added(self, project: Path, images: Sequence[ProjectImage]) -> None:
         """The saver has put them into the project."""
         document = self._document
-        if not self.entries:
+        if project != self._files.project:  # other work has come meanwhile
             return
         new = {
-            one.id: OtherImage(one.reference, Annotation(one.shape), History()) for one in images
+            one.id: OtherImage(one.reference, Annotation(one.shape), History(), chosen=True)
+            for one in images
         }
         self.entries += [_entry(one) for one in images]
         document.set_others({**document.others, **new})
@@ -250,32 +256,38 @@ class Gallery(QObject):
         entry = self._of(image)
         if entry is None or len(self.entries) < 2:
             return
+        self._take_back_question()
         if not entry.labelled:
             self._remove(image)
             return
-        self._messages.show_message(
-            Message(
-                f"Remove {entry.path.name} and its labels from the project? This can not be "
-                "undone; the image file itself stays where it is.",
-                "offer",
-                actions=(("Remove", partial(self._remove, image)),),
-            )
+        self._question = Message(
+            f"Remove {entry.path.name} and its labels from the project? This can not be "
+            "undone; the image file itself stays where it is.",
+            "offer",
+            actions=(("Remove", partial(self._remove, image)),),
         )
+        self._messages.show_message(self._question)
+
+    def _take_back_question(self) -> None:
+        question, self._question = self._question, None
+        if question is not None:
+            self._messages.retract(question)
 
     def _remove(self, image: int) -> None:
-        if image == self._document.image:
-            places = [entry.id for entry in self.entries]
+        places, document = [entry.id for entry in self.entries], self._document
+        if image not in places or len(places) < 2:
+            return
+        if image == document.image:
             at = places.index(image)
             self.show(places[at - 1 if at else 1], then=partial(self._remove, image))
             return
-        self._saver.remove_image(image)
-
-    @Slot(int)
-    def removed(self, image: int) -> None:
-        """The saver has taken it out of the project."""
-        document = self._document
+        if image == self._wanted:
+            self._let_go()
+            self._opening.cancel()
+        # At once: nobody must paint on it while the saver is still about to remove it.
         self.entries = [entry for entry in self.entries if entry.id != image]
         document.set_others({n: one for n, one in document.others.items() if n != image})
+        self._saver.remove_image(image)
         self._tell_engine()
         self.changed.emit()
 
@@ -317,18 +329,16 @@ class Gallery(QObject):
 
     def show(self, image: int, then: Callable[[], None] | None = None) -> None:
         """Show another image of the project, then do `then`. The newest wish wins."""
-        document = self._document
-        if self._engine.busy == "exporting":
-            self._messages.show_error("An export is under way; wait or cancel it first.")
+        document, entry = self._document, self._of(image)
+        if self._is_exporting():
             return
-        if self._files.switching or document.stack is None:
+        if self._files.switching or document.stack is None or entry is None:
             return
         self._let_go()
         if image == document.image:
             self._opening.cancel()
             return
-        other, entry = document.others[image], self._of(image)
-        assert entry is not None
+        other = document.others[image]
         if other.history is None and self._saver.problem:
             self._messages.show_error(
                 f"{entry.path.name} can be shown once your last strokes are saved: "
@@ -340,6 +350,13 @@ class Gallery(QObject):
         steps = partial(showing, other, self._files.project)
         self._then = then or _nothing
         self._opening.run(steps, partial(self._read, image), _close)
+
+    def _is_exporting(self) -> bool:
+        """Whether the image on show has to stay; then the user is told."""
+        exporting = self._engine.busy == "exporting"
+        if exporting:
+            self._messages.show_error("An export is under way; wait or cancel it first.")
+        return exporting
 
     def _read(self, image: int, opened: Opened) -> None:
         self._ready = opened
@@ -355,7 +372,16 @@ class Gallery(QObject):
         if loaded.image == self._wanted and self._ready is not None:
             self._show(loaded.image, loaded.annotation, loaded.history)
 
+    @Slot(int)
+    def not_loaded(self, image: int) -> None:
+        """The saver could not read it, and has said why."""
+        if image == self._wanted:
+            self._let_go()
+
     def _show(self, image: int, labels: Annotation, history: History) -> None:
+        if self._is_exporting():  # begun after this image was asked for
+            self._let_go()
+            return
         opened, self._ready, self._wanted = self._ready, None, None
         assert opened is not None
         document, then = self._document, self._then
@@ -371,11 +397,11 @@ class Gallery(QObject):
             opened.stack,
             opened.ranges,
             labels.thawed(),
-            history,
+            history.copy(),  # the other one may be on its way to a file
             None if left is None else left.reference,
         )
         self._tell_engine()
-        self._saver.show_image(opened.stack, image)
+        self._saver.show_image(opened.stack)
         found = opened.reference
         moved = found is not None and (reference is None or found.path != reference.path)
         if moved:

@@ -24,6 +24,7 @@ class ImagesDesk(QObject):
         self._gallery = gallery
         self._panel = panel
         self._several = False
+        self._rows: dict[int, tuple[Entry, ImageRow]] = {}
         self._thumbnails = Thumbnails(self)
         self._thumbnails.made.connect(panel.model.set_picture)
         self._thumbnails.finished.connect(self.finished)
@@ -43,8 +44,13 @@ class ImagesDesk(QObject):
     @Slot()
     def update(self) -> None:
         """Show what the gallery knows."""
-        entries = self._gallery.entries
-        self._panel.show_images([_row(entry) for entry in entries], self._document.image)
+        entries, known = self._gallery.entries, self._rows
+        # Only what has changed is made anew: there may be thousands.
+        self._rows = {
+            e.id: known[e.id] if e.id in known and known[e.id][0] is e else (e, _row(e))
+            for e in entries
+        }
+        self._panel.show_images([row for _, row in self._rows.values()], self._document.image)
         if len(entries) > 1 and not self._several:
             self._several = True
             self._panel.show()
@@ -53,8 +59,11 @@ class ImagesDesk(QObject):
     @Slot()
     def _want_pictures(self) -> None:
         if self._panel.isVisible():
+            chosen = frozenset(n for n, one in self._document.others.items() if one.chosen)
             self._thumbnails.want(
-                {e.id: e.reference for e in self._gallery.entries if e.reference is not None}
+                {e.id: e.reference for e in self._gallery.entries if e.reference is not None},
+                self._gallery.folder,
+                chosen,
             )
 
     @Slot(bool)

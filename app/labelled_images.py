@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.document import OtherImage
 from unet_core.annotation import Annotation
-from unet_core.image_reference import ImageReference
+from unet_core.image_reference import ImageReference, find_image
 from unet_core.intensity import intensity_range
 from unet_core.project import FIRST_IMAGE
 from unet_core.stack import StackError, open_stack
@@ -28,13 +29,14 @@ class LabelledImages:
         self._lock = threading.Lock()
         self._image = FIRST_IMAGE
         self._others: dict[int, OtherImage] = {}
+        self._folder = Path()
         # Of each image, the labels that were read, and what they teach.
         self._read: dict[int, tuple[Annotation, int, TrainingSet | None]] = {}
 
-    def set_others(self, image: int, others: Mapping[int, OtherImage]) -> None:
-        """`image` is on show, these are the others, by their numbers."""
+    def set_others(self, image: int, others: Mapping[int, OtherImage], folder: Path) -> None:
+        """`image` is on show, these are the others, by their numbers; `folder` is the project's."""
         with self._lock:
-            self._image, self._others = image, dict(others)
+            self._image, self._others, self._folder = image, dict(others), folder
 
     def joined(self, own: TrainingSet, highest: int = 255) -> Generator[None, None, TrainingSet]:
         """Step by step, all that is labelled, in the order of images; `own` is what is on show.
@@ -45,7 +47,7 @@ class LabelledImages:
         from unet_core.patches import TrainingSet
 
         with self._lock:
-            image, others = self._image, dict(self._others)
+            image, others, folder = self._image, dict(self._others), self._folder
         self._read = {n: read for n, read in self._read.items() if n in others}
         parts: dict[int, TrainingSet] = {image: own}
         for number, other in others.items():
@@ -53,7 +55,7 @@ class LabelledImages:
                 continue
             read = self._read.get(number)
             if read is None or read[0] is not other.annotation or read[1] != highest:
-                part = self._of(other.reference, other.annotation, highest)
+                part = self._of(other, other.reference, folder, highest)
                 self._read[number] = read = (other.annotation, highest, part)
                 yield
             if read[2] is not None:
@@ -61,12 +63,16 @@ class LabelledImages:
         return own if len(parts) == 1 else TrainingSet.joined([parts[n] for n in sorted(parts)])
 
     def _of(
-        self, reference: ImageReference, labels: Annotation, highest: int
+        self, other: OtherImage, reference: ImageReference, folder: Path, highest: int
     ) -> TrainingSet | None:
         from unet_core.patches import TrainingSet
 
+        labels = other.annotation
         try:
-            with open_stack(reference.path, reference.reading) as stack:
+            place = find_image(reference, folder, chosen=other.chosen)
+            if place is None:
+                raise StackError(f"{reference.path.name} was not found.")
+            with open_stack(place, reference.reading) as stack:
                 there = (*stack.shape[:2], *stack.shape[3:])
                 if there != tuple(labels.shape) or stack.shape[2] != reference.shape[2]:
                     raise StackError(f"{reference.path.name} has another size than its labels.")

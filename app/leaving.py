@@ -114,7 +114,7 @@ class Leaving(QObject):
             self._give_up()
 
     def _write(self, find_path: Callable[[], Path]) -> None:
-        work, saver = Work.of(self._document), self._saver
+        work, saver = Work.of(self._document, self._files.image), self._saver
 
         def steps() -> Steps:
             yield

@@ -421,7 +421,7 @@ class MainWindow(QMainWindow):
         saver.named.connect(self.files.project_named)
         saver.images_added.connect(self.gallery.added)
         saver.image_loaded.connect(self.gallery.loaded)
-        saver.image_removed.connect(self.gallery.removed)
+        saver.image_not_loaded.connect(self.gallery.not_loaded)
         saver.finished.connect(self._saver_finished)
         self.leaving.given_up.connect(self._saver_finished)
         self.files.title_changed.connect(self.setWindowTitle)
@@ -448,6 +448,7 @@ class MainWindow(QMainWindow):
         self.files.leaving.connect(self.regions.cancel)
         self.files.leaving.connect(self.history_desk.stop)
         self.files.leaving.connect(self.importing.cancel)
+        self.files.leaving.connect(self.gallery.cancel)
         self.importing.finished.connect(self._part_finished)
         self.regions.finished.connect(self._part_finished)
         self.regions.told.connect(self._tell)
@@ -806,7 +807,7 @@ class MainWindow(QMainWindow):
             changing += self.choosing.shutdown()
             self._running = engine_busy + files_busy + cutting + changing + self.counter.shutdown()
             if not self._running:
-                self.saver.shutdown(Work.of(self.document))
+                self.saver.shutdown(Work.of(self.document, self.files.image))
         if not self._saver_done:
             event.ignore()
             return
@@ -835,14 +836,15 @@ class MainWindow(QMainWindow):
             return
         in_vain = saver.problem or saver.hangs
         if in_vain or not saver.wait_written(FLUSH_SECONDS / 2):
-            saver.keep(Work.of(self.document), FLUSH_SECONDS if in_vain else FLUSH_SECONDS / 2)
+            seconds = FLUSH_SECONDS if in_vain else FLUSH_SECONDS / 2
+            saver.keep(Work.of(self.document, self.files.image), seconds)
 
     @Slot()
     def _part_finished(self) -> None:
         if self._leaving:
             self._running -= 1
             if self._running == 0:
-                self.saver.shutdown(Work.of(self.document))
+                self.saver.shutdown(Work.of(self.document, self.files.image))
 
     @Slot()
     def _saver_finished(self) -> None:

@@ -61,6 +61,7 @@ class Memory(QObject):
         if self._files.project is None:
             return
         now = {
+            "image": self._document.image,
             "plane": list(self._document.plane),
             "view": self._viewport.view_state(),
             "threshold": self._prediction.threshold.value(),

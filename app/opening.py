@@ -82,7 +82,7 @@ def is_project(path: Path) -> bool:
 
 def shown_image(images: Sequence[ProjectImage], settings: Mapping[str, Any]) -> ProjectImage:
     """The image that was on show last, as the window's settings say; else the first."""
-    shown = settings.get("image")
+    shown = settings.get("image") if isinstance(settings, Mapping) else None
     return next((one for one in images if one.id == shown), images[0])
 
 
@@ -152,7 +152,7 @@ def showing(image: OtherImage, project: Path | None) -> Generator[None, None, Op
     """
     yield
     shape = image.annotation.shape
-    return (yield from _known_image(project or Path(), image.reference, shape))
+    return (yield from _known_image(project or Path(), image.reference, shape, image.chosen))
 
 
 @dataclass(frozen=True)
@@ -287,10 +287,13 @@ def _chosen_image(
 
 
 def _known_image(
-    project: Path, known: ImageReference | None, shape: Shape
+    project: Path, known: ImageReference | None, shape: Shape, chosen: bool = False
 ) -> Generator[None, None, Opened]:
-    """The image where the project says it is, or nearby; an empty picture where it is not."""
-    place = None if known is None else find_image(known, project.parent)
+    """The image where the project says it is, or nearby; an empty picture where it is not.
+
+    chosen: see `OtherImage`.
+    """
+    place = None if known is None else find_image(known, project.parent, chosen=chosen)
     yield
     if place is None:
         name = known.path.name if known is not None else "The image"

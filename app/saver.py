@@ -101,12 +101,12 @@ class Saver(QObject):
     """A LoadedProject, the answer to `open_project`."""
     open_failed = Signal(str, object)
     """One sentence, and a `Refused` where the project can be opened in another way."""
-    images_added = Signal(object)
-    """The `ProjectImage`s that `add_images` has added."""
+    images_added = Signal(object, object)
+    """The Path of the project, and the `ProjectImage`s that `add_images` has added to it."""
     image_loaded = Signal(object)
     """A LoadedImage, the answer to `load_image`."""
-    image_removed = Signal(int)
-    """The number of an image that is no longer in the project."""
+    image_not_loaded = Signal(int)
+    """The other answer, after `failed`: the number of the image."""
     named = Signal(object)
     """The Path of the project file that is written to now; None when there is none."""
     said = Signal(str)
@@ -171,11 +171,6 @@ class Saver(QObject):
     def leaving(self) -> bool:
         """Whether `shutdown` has been called."""
         return self._leaving
-
-    @property
-    def image(self) -> ImageReference | None:
-        """The image that the labels belong to."""
-        return self._image
 
     # --- what the window hands in ----------------------------------------------------------------
 
@@ -246,42 +241,43 @@ class Saver(QObject):
         def add() -> None:
             project = self._writable_project()
             numbers = set(project.add_images(taken))
-            self.images_added.emit([one for one in project.images() if one.id in numbers])
+            added = [one for one in project.images() if one.id in numbers]
+            self.images_added.emit(project.path, added)
 
         self._submit(add)
 
     def load_image(self, image: int) -> None:
-        """The labels of another image and their history; `image_loaded` answers, or `failed`."""
+        """The labels of another image and their history; `image_loaded` or `image_not_loaded`
+        answers."""
 
         def load() -> None:
-            if self._project is None:
-                raise ProjectError("There is no project file yet.")
-            self.image_loaded.emit(LoadedImage(image, *self._project.load(image)))
+            try:
+                if self._project is None:
+                    raise ProjectError("There is no project file yet.")
+                self.image_loaded.emit(LoadedImage(image, *self._project.load(image)))
+            except Exception:
+                self.image_not_loaded.emit(image)
+                raise
 
         self._submit(load)
 
     def remove_image(self, image: int) -> None:
-        """Forget an image and its labels; `image_removed` answers, or `failed`."""
-
-        def remove() -> None:
-            self._writable_project().remove_image(image)
-            self.image_removed.emit(image)
-
-        self._submit(remove)
+        """An image and its labels are no longer part of the work."""
+        self._keep(lambda project: project.remove_image(image))
 
     def mark_image(self, image: int, mark: Literal["reviewed", "predicted"], on: bool) -> None:
         """An image is reviewed or predicted now, or is not any more."""
         self._keep(lambda project: project.mark_image(image, mark, on))
 
-    def show_image(self, stack: Stack, image: int) -> None:
+    def show_image(self, stack: Stack) -> None:
         """Another image of the project is on show."""
         stack_ = stack
 
         def show() -> None:
-            self._stack, self._image = stack_, ImageReference.of(stack_)
+            self._stack, self._image = stack_, None
+            self._look_at_the_image()
 
         self._submit(show, matters=False)
-        self.put_setting("image", image)
 
     def put_classes(self, classes: Sequence[ClassInfo]) -> None:
         """The classes have changed."""
@@ -378,7 +374,7 @@ class Saver(QObject):
 
     def write_from_memory(self, work: Work, path: Path) -> None:
         """Make a project of `work` at `path`, whatever the project's disk does; in any thread."""
-        write_work(work, path, self._image).close()
+        write_work(work, path).close()
 
     def wait(self, milliseconds: int) -> bool:
         """Block until the thread has ended; for tests and for a program that is going down."""
@@ -637,7 +633,7 @@ class Saver(QObject):
 
     def _start_anew(self, path: Path, work: Work) -> None:
         """Make the new file of what is in memory: the old one can not be read any more."""
-        self._go_on_in(write_work(work, path, self._image))
+        self._go_on_in(write_work(work, path))
         self._classes = work.classes
         self._drop_what_is_in_memory()
         self.said.emit(
@@ -682,7 +678,7 @@ class Saver(QObject):
         except ProjectError as error:
             if work is None or not self._can_not_be_read(error):
                 raise
-            write_work(work, path, self._image).close()
+            write_work(work, path).close()
 
     def _can_not_be_read(self, error: ProjectError) -> bool:
         """Whether a copy failed because of what was to be copied: else memory is no better."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PySide6.QtGui import QImage
 
 from app.jobs import OneJob
 from unet_core.choices import thumbnails
-from unet_core.image_reference import ImageReference
+from unet_core.image_reference import ImageReference, may_be_touched
 from unet_core.stack import StackError
 
 SIDE = 96
@@ -34,14 +35,20 @@ class Thumbnails(QObject):
         self._work.progressed.connect(self._take)
         self._work.finished.connect(self.finished)
 
-    def want(self, references: Mapping[int, ImageReference]) -> None:
-        """Make pictures of these images, by their numbers, as far as there are none yet."""
+    def want(
+        self, references: Mapping[int, ImageReference], folder: Path, chosen: Collection[int]
+    ) -> None:
+        """Make pictures of these images, by their numbers, as far as there are none yet.
+
+        folder: the project's; no other computer is asked for an image than its own, unless the
+        image is one of the `chosen`, whose place the user has named.
+        """
         wanted = {n: one for n, one in references.items() if n not in self._seen}
         if wanted.keys() != self._wanted.keys():
             self._wanted = wanted
             if wanted:
                 taken = dict(wanted)  # the other one shrinks with each picture
-                self._work.run(lambda: _pictures(taken))
+                self._work.run(lambda: _pictures(taken, folder, chosen))
 
     def forget(self) -> None:
         """The images of another project come."""
@@ -63,9 +70,12 @@ class Thumbnails(QObject):
 
 
 def _pictures(
-    references: Mapping[int, ImageReference],
+    references: Mapping[int, ImageReference], folder: Path, chosen: Collection[int]
 ) -> Generator[tuple[int, NDArray[np.uint8] | None], None, None]:
     for number, reference in references.items():
+        if number not in chosen and not may_be_touched(reference.path, folder):
+            yield number, None
+            continue
         try:
             picture = thumbnails(reference.path, reference.reading, SIDE)[0]
         except StackError:

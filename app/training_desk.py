@@ -41,6 +41,7 @@ class TrainingDesk(QObject):
         self._panel = panel
         self._learning = False
         self._goes_on = False  # although it is being stopped
+        self._counts: dict[int, int] = {}  # labelled pixels of each class
         self._hand_over = QTimer(self, singleShot=True, interval=LABELS_DELAY_MS)
         self._hand_over.timeout.connect(self._send_labels)
         self._going_on = QTimer(self, singleShot=True, interval=GO_ON_DELAY_MS)
@@ -94,7 +95,9 @@ class TrainingDesk(QObject):
     def labels_changed(self) -> None:
         """Something was painted, erased or undone."""
         self._hand_over.start()
-        if self._learning:
+        # Of all images: going from one to another teaches nothing new.
+        former, self._counts = self._counts, self._document.label_counts()
+        if self._learning and self._counts != former:
             self._going_on.start()
         self.reason_changed.emit()
 

@@ -27,27 +27,33 @@ class Work:
     """The number of the image on show, whose labels and steps these are."""
     others: Mapping[int, OtherImage] = field(default_factory=dict)
     """The other images, by their numbers."""
+    reference: ImageReference | None = None
+    """Where the image on show is."""
 
     @classmethod
-    def of(cls, document: Document) -> Work:
-        """What `document` holds now; between strokes. Costs no copying of labels."""
+    def of(cls, document: Document, reference: ImageReference | None) -> Work:
+        """What `document` holds now; between strokes. Costs no copying of labels.
+
+        reference: where the image on show is.
+        """
         return cls(
             document.annotation.snapshot(),
             document.history.copy(),
             tuple(document.classes),
             document.image,
             dict(document.others),
+            reference,
         )
 
 
-def write_work(work: Work, path: Path, image: ImageReference | None) -> Project:
+def write_work(work: Work, path: Path) -> Project:
     """Make a project file of `work` at `path`, replacing a project there, and open it.
 
-    image: that on show. Raises ProjectError as `Project` does; then `path` is as it was.
+    Raises ProjectError as `Project` does; then `path` is as it was.
     """
     fresh = beside(path)
     images = {n: (one.annotation, one.history, one.reference) for n, one in work.others.items()}
-    images[work.image] = work.annotation, work.history, image
+    images[work.image] = work.annotation, work.history, work.reference
     (first, (labels, _, reference)), *more = sorted(images.items())
     project = Project.create(
         fresh, labels.shape, image=reference, classes=work.classes, number=first, draft=True

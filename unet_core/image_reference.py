@@ -80,7 +80,11 @@ class ImageReference:
 
 
 def find_image(
-    reference: ImageReference, project_folder: Path, nearby: Sequence[Path] = ()
+    reference: ImageReference,
+    project_folder: Path,
+    nearby: Sequence[Path] = (),
+    *,
+    chosen: bool = False,
 ) -> Path | None:
     """Where the image is now; None where it is not found.
 
@@ -88,10 +92,11 @@ def find_image(
     named), the project's folder and the one around it, each with what is below them: at most 2,000
     entries in 2 seconds, of one name before others. Where only the named place holds a file, and
     its content is another one, that file is the answer: `check_image` says what is the matter.
-    Raises nothing.
+    chosen: whether the user has named that place, too; then it may be on any computer. Raises
+    nothing.
     """
     named = reference.path
-    there = may_be_touched(named, project_folder) and _is_image(named)
+    there = (chosen or may_be_touched(named, project_folder)) and _is_image(named)
     if there and _is_it(named, reference):
         return named
     until = time.monotonic() + _SECONDS

@@ -322,8 +322,8 @@ class Project:
     ) -> list[int]:
         """Add images, with the (T, Z, Y, X) of their labels; answers their numbers.
 
-        These are the next ones, unless `numbers` gives other free ones. All or none. Durable on
-        return.
+        These are the next ones that no image has had, unless `numbers` gives other free ones. All
+        or none. Durable on return.
         """
         for shape, _ in images:
             Annotation(shape)  # refuses an impossible one
@@ -331,6 +331,7 @@ class Project:
 
         def add(connection: sqlite3.Connection) -> list[int]:
             last, count = connection.execute("SELECT max(id), count(*) FROM images").fetchone()
+            last = max(last, get_value(connection, "last removed", 0))
             if count + len(records) > MAX_IMAGES:
                 raise ProjectError(
                     f"{self.path} would hold more than {MAX_IMAGES:,} images; begin another one."
@@ -340,7 +341,8 @@ class Project:
                 set_image_record(connection, number, record)
             return added
 
-        added = self._write(("images", encoded("images", records)), add)
+        digest = hashlib.sha256(json.dumps(records).encode()).hexdigest()
+        added = self._write(("images", digest), add)
         self._oldest_needed.update(dict.fromkeys(added, 1))
         return added
 
@@ -360,6 +362,9 @@ class Project:
             for table in ("tiles", "edits", "changes"):
                 connection.execute(f"DELETE FROM {table} WHERE image = ?", (image,))
             set_value(connection, "history", str(get_value(connection, "history", 0) - size))
+            # Its number is not given to another one: who still means this one must not find that.
+            last = max(image, get_value(connection, "last removed", 0))
+            set_value(connection, "last removed", str(last))
 
         self._write(("remove", image), remove)
         self._oldest_needed.pop(image, None)

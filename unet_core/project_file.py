@@ -250,7 +250,8 @@ def connect(path: Path, about: Path | None = None) -> sqlite3.Connection:
         for value in ("classes",) if version >= 4 else ("shape", "position", "classes"):
             if get_value(connection, value) is None:
                 raise ValueError(f"{value} is missing")
-        for number in ("position", "history", "writes"):  # no format has all of them
+        numbers = ("position", "history", "writes", "last removed")  # no format has all of them
+        for number in numbers:
             if not isinstance(get_value(connection, number, 0), int):
                 raise ValueError(f"{number} is no number")
         # Also where there is nothing to change, as a write: finds out now whether the file and its

@@ -122,7 +122,6 @@ class ClassesPanel(Panel):
         for button in (self.add_button, self.color_button, self.delete_button):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             buttons.addWidget(button)
-        buttons.addStretch()
         self.column.addWidget(self.tree, 1)
         self.column.addLayout(buttons)
         self.finish()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
+from pathlib import Path
 
 from PySide6.QtCore import (
     QAbstractListModel,
@@ -29,6 +31,8 @@ from app.panels.base import Panel, keep_navigation
 
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
+_LONG = 9
+"""Characters that names may have in common at the beginning before these are left out."""
 PICTURE = 48
 """Side of a picture in the list, in points."""
 
@@ -52,6 +56,7 @@ class ImagesModel(QAbstractListModel):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[ImageRow] = []
+        self._alike = 0  # so many characters are the same at the beginning of all names
         self._icons: dict[int, QIcon] = {}
         blank = QPixmap(PICTURE, PICTURE)
         blank.fill(QColor(128, 128, 128, 60))
@@ -59,6 +64,9 @@ class ImagesModel(QAbstractListModel):
 
     def show_rows(self, rows: Sequence[ImageRow]) -> None:
         """Show these rows; the pictures that are known stay."""
+        names = [row.name for row in rows]
+        if names != [row.name for row in self.rows]:  # not at every mark: there may be thousands
+            self._alike = _alike(names)
         if [row.id for row in rows] == [row.id for row in self.rows]:
             self.rows = list(rows)
             self.dataChanged.emit(self.index(0), self.index(max(0, len(rows) - 1)))
@@ -89,7 +97,8 @@ class ImagesModel(QAbstractListModel):
         row = self.rows[index.row()]
         marks = " · ".join(row.marks) or "–"
         if role == Qt.ItemDataRole.DisplayRole:
-            return f"{row.name}\n{marks}"
+            name = f"…{row.name[self._alike :]}" if self._alike else row.name
+            return f"{name}\n{marks}"
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return ", ".join((row.name, *row.marks))
         if role == Qt.ItemDataRole.DecorationRole:
@@ -97,6 +106,19 @@ class ImagesModel(QAbstractListModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return row.place
         return None
+
+
+def _alike(names: Sequence[str]) -> int:
+    """How much of the names to leave out, as all of them begin with it and a list is narrow.
+
+    Whole words only, so that "well_A01" and "well_A02" keep their A0; and never a little.
+    """
+    if len(names) < 2:
+        return 0
+    same = commonprefix([Path(name).stem for name in names])
+    while same and same[-1].isalnum():
+        same = same[:-1]
+    return len(same) if len(same) >= _LONG else 0
 
 
 def _squared(picture: QImage) -> QImage:
@@ -203,4 +225,5 @@ def _summary(rows: Sequence[ImageRow]) -> str:
         return "No image is open."
     many = "1 image" if len(rows) == 1 else f"{len(rows)} images"
     counts = {mark: sum(mark in row.marks for row in rows) for mark in ("labelled", "reviewed")}
-    return ", ".join([many, *(f"{count} {mark}" for mark, count in counts.items())])
+    # A number and its word stay on one line.
+    return ", ".join([many, *(f"{count}\u00a0{mark}" for mark, count in counts.items())])

@@ -107,6 +107,8 @@ def test_a_script_is_not_asked_but_told(make_window, qtbot, several, plain):
     with qtbot.waitSignal(window.files.opened):
         window.files.open(plain)
     assert "does not say what its axes are; it is shown as 3 slices." in window.messages.text
+    window.messages.dismiss()
+    assert "holds several images" not in window.messages.text, "it is of the file before"
 
 
 def test_cancelled_nothing_is_opened(make_window, qtbot, several):

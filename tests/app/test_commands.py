@@ -74,6 +74,12 @@ def test_every_command_is_in_a_menu_and_says_what_it_does(window):
             assert commands.shown_keys(command) in action.toolTip()
 
 
+def test_no_menu_is_longer_than_a_small_screen(window):
+    for top in window.menuBar().actions():
+        rows = [action for action in top.menu().actions() if not action.isSeparator()]
+        assert len(rows) <= 30, top.text()
+
+
 def test_the_sheet_has_every_key_once(window, qtbot):
     rows = [row for menu in commands.sheet().values() for row in menu]
     texts = [text for text, _ in rows]
@@ -97,8 +103,13 @@ def test_the_palette_finds_enabled_commands_by_name_first(window, qtbot):
     assert palette.found()[0] == "brush_smaller"
     palette.search.setText("stack whole")
     assert "predict_all" in palette.found()
+    palette.search.setText("undo")
+    assert "undo" not in palette.found()
+    shown = [palette.list.topLevelItem(row) for row in range(palette.list.topLevelItemCount())]
+    assert next(item for item in shown if item.text(0) == "Undo").isDisabled()
     palette.search.setText("no such command")
     assert palette.found() == []
+    assert palette.list.topLevelItem(0).text(0) == "No command has these words"
     palette.search.setText("zoom 100")
     with qtbot.waitSignal(window.made["zoom_actual"].triggered):
         qtbot.keyClick(palette.search, Qt.Key.Key_Return)

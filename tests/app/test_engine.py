@@ -676,3 +676,35 @@ def test_memory_is_given_back_when_long_jobs_end_and_not_in_the_window(
     assert len(given_back) == 3
     assert {which for which, _ in given_back} == {"cpu"}
     assert threading.get_ident() not in {thread for _, thread in given_back}
+
+
+def test_going_past_images_begins_nothing_on_them(qtbot, engine, stack, tmp_path, cells):
+    """A job on the second image would get what is seen of the third, and find its file closed."""
+    names = [write_imagej(tmp_path / f"{n}.tif", cells.image, "YX") for n in range(2)]
+    held, begun, started = threading.Event(), threading.Event(), []
+    start = engine._start
+
+    def watched(busy, steps):
+        started.append(engine._stack)
+        start(busy, steps)
+
+    def predicting(exchange):
+        exchange.view.take()
+        begun.set()
+        assert held.wait(PATIENCE)
+        yield None
+
+    engine._start, engine._predicting = watched, predicting
+    with open_stack(names[0]) as second, open_stack(names[1]) as third:
+        engine.set_view(PLANE, ALL)
+        assert begun.wait(PATIENCE)
+        started.clear()
+        engine.show_image(second, intensity_range(second))
+        engine.set_view(PLANE, ALL)
+        engine.train(labels_for(cells))
+        for other in (third, stack):
+            engine.show_image(other, intensity_range(other))
+            engine.set_view(PLANE, ALL)
+        held.set()
+        qtbot.waitUntil(lambda: bool(started) and engine.busy == "idle")
+        assert all(one is stack for one in started)

@@ -1,5 +1,9 @@
 """Several images in one project: adding, going from one to another, one model for all."""
 
+import threading
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -8,17 +12,26 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
 
+import app.files
+import app.gallery
+import app.labelled_images
+import app.thumbnails
+import unet_core.image_reference
 from app.apply_dialog import ApplyDialog
+from app.empty_picture import EmptyPicture
 from app.engine import FolderRequest
+from app.opening import adding, locating
+from app.work import Work
 from tests.app.conftest import close_and_wait, open_and_wait
+from tests.patience import PATIENCE
 from tests.synthetic import make_cells
 from unet_core.device import prepare_thread
 from unet_core.intensity import intensity_range
 from unet_core.model import Model
 from unet_core.patches import TrainingSet
-from unet_core.project import Project
+from unet_core.project import Project, ProjectError, ProjectImage
 from unet_core.segment import fingerprint
-from unet_core.stack import PlaneIndex, open_stack
+from unet_core.stack import PlaneIndex, StackError, open_stack
 from unet_core.training import fit
 
 PLANE = PlaneIndex(0, 0)
@@ -307,3 +320,279 @@ def test_the_dialog_offers_the_images_of_the_project(gallery, qtbot):
     dialog.set_images([gallery.gallery.entries[0].path.parent])
     assert dialog.request().source == "prediction" and not dialog.source.isEnabled()
     dialog.reject()
+
+
+# --- what happens at the moment when another image comes -------------------------------------
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """Have something of a module wait until the event that is returned is set."""
+    held = []
+
+    def hold_back(owner, name):
+        go, former = threading.Event(), getattr(owner, name)
+        held.append(go)
+
+        def waiting(*arguments, **named):
+            assert go.wait(PATIENCE)
+            return former(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, waiting)
+        return go
+
+    yield hold_back
+    for go in held:
+        go.set()
+
+
+def test_an_image_found_late_does_not_come_below_the_labels_of_another(gallery, folder, qtbot):
+    go_to(gallery, 1, qtbot)
+    go_to(gallery, 0, qtbot)
+    away = folder.parent.parent / "cell 2.tif"
+    (folder / "cell 2.tif").rename(away)
+    go_to(gallery, 1, qtbot)
+    found = threading.Event()
+
+    def steps(*arguments):
+        assert found.wait(PATIENCE)
+        return (yield from locating(*arguments))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.files, "locating", steps)
+        gallery.files.locate(away)
+        go_to(gallery, 0, qtbot)
+        found.set()
+        qtbot.waitUntil(lambda: gallery.files._job is None)
+    assert gallery.document.stack.path == folder / "cell 1.tif"
+    qtbot.waitUntil(lambda: not gallery.saver.unsaved)
+    path = gallery.files.project
+    close_and_wait(gallery, qtbot)
+    with Project.open(path, read_only=True) as project:
+        assert project.images()[0].reference.path == folder / "cell 1.tif"
+
+
+def test_an_image_that_is_being_removed_can_not_be_painted_on(gallery, hold, qtbot):
+    go_to(gallery, 1, qtbot)
+    go_to(gallery, 0, qtbot)
+    go = hold(Project, "remove_image")
+    gallery.gallery.remove(2)
+    gallery.gallery.show(2)
+    qtbot.waitUntil(lambda: not gallery.gallery._opening.busy)
+    assert gallery.document.image == 1
+    gallery.gallery.next()
+    qtbot.waitUntil(lambda: gallery.document.image == 3)
+    stroke(gallery, 20, 20)
+    go.set()
+    qtbot.waitUntil(lambda: not gallery.saver.unsaved)
+    assert names(gallery)[:2] == ["cell 1.tif", "cell 3.tif"]
+    path = gallery.files.project
+    close_and_wait(gallery, qtbot)
+    with Project.open(path, read_only=True) as project:
+        assert [(one.id, one.labelled) for one in project.images()][:2] == [(1, False), (3, True)]
+
+
+def test_a_question_about_an_image_does_not_outlive_its_project(gallery, tmp_path, folder, qtbot):
+    go_to(gallery, 1, qtbot)
+    stroke(gallery, 20, 20)
+    gallery.gallery.remove(2)
+    assert "can not be undone" in gallery.messages.text
+    open_and_wait(gallery, folder / "cell 3.tif", qtbot)
+    assert not any("can not be undone" in m.sentence for m in gallery.messages._messages)
+
+
+def test_work_written_from_memory_knows_which_image_is_which(gallery, qtbot, monkeypatch):
+    """The saver is stuck behind strokes on the former image when it is all written elsewhere."""
+    go_to(gallery, 1, qtbot)
+    go_to(gallery, 0, qtbot)
+    qtbot.waitUntil(lambda: not gallery.saver.unsaved)
+
+    def fail(project, *arguments):
+        raise OSError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "record", fail)
+        stroke(gallery, 40, 20)
+        qtbot.waitUntil(lambda: bool(gallery.saver.problem))
+        go_to(gallery, 1, qtbot)
+        work = Work.of(gallery.document, gallery.files.image)
+        path = gallery.saver.recovery_path()
+    gallery.saver.write_from_memory(work, path)
+    with Project.open(path, read_only=True) as project:
+        paths = {one.id: one.reference.path.name for one in project.images()}
+        labelled = [one.id for one in project.images() if one.labelled]
+    assert paths[1] == "cell 1.tif" and paths[2] == "cell 2.tif" and labelled == [1]
+    gallery.saver.try_again()
+    qtbot.waitUntil(lambda: not gallery.saver.unsaved)
+
+
+def test_what_is_written_from_memory_does_not_change_with_the_work(gallery, qtbot):
+    stroke(gallery, 20, 20)
+    go_to(gallery, 1, qtbot)
+    work = Work.of(gallery.document, gallery.files.image)
+    go_to(gallery, 0, qtbot)
+    stroke(gallery, 40, 20)
+    assert len(work.others[1].history) == 1
+
+
+def test_images_that_were_meant_for_other_work_are_not_added(gallery, hold, tmp_path, qtbot):
+    """Neither those that are still looked at, nor those of a list that is not opened after all."""
+    more = tmp_path / "more"
+    more.mkdir()
+    for n in range(2):
+        tifffile.imwrite(more / f"{n}.tif", make_cells(n, (96, 96), 3).image)
+    gallery.files.save_as(tmp_path / "one.limn")
+    qtbot.waitUntil(lambda: gallery.files.has_name and not gallery.saver.unsaved)
+    with qtbot.waitSignal(gallery.saver.said):
+        gallery.files.save_copy(tmp_path / "two.limn")
+    held = threading.Event()
+    begun = threading.Event()
+
+    def steps(*arguments):
+        begun.set()
+        assert held.wait(PATIENCE)
+        return (yield from adding(*arguments))
+
+    open_project = gallery.saver.open_project
+
+    def opens_late(path, **named):
+        held.set()
+        qtbot.wait(300)  # the answer comes while the saver goes to the other project
+        open_project(path, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.gallery, "adding", steps)
+        patch.setattr(gallery.saver, "open_project", opens_late)
+        gallery.gallery.add([more])
+        assert begun.wait(PATIENCE)
+        open_and_wait(gallery, tmp_path / "two.limn", qtbot)
+    qtbot.waitUntil(lambda: not gallery.saver.unsaved)
+    assert len(gallery.gallery.entries) == 5
+    # A folder whose first image is not opened after all.
+    gallery.gallery.begin_with([more / "0.tif", more / "1.tif"])
+    gallery.files.cancel()
+    open_and_wait(gallery, tmp_path / "one.limn", qtbot)
+    qtbot.waitUntil(lambda: not gallery.saver.unsaved and not gallery.gallery._adding.busy)
+    assert len(gallery.gallery.entries) == 5
+
+
+def test_the_answer_of_a_saver_that_comes_after_other_work_is_of_no_interest(gallery, qtbot):
+    images = [ProjectImage(7, (1, 1, 96, 96), None)]
+    gallery.gallery.added(gallery.files.project.with_name("former.limn"), images)
+    assert len(gallery.gallery.entries) == 5 and 7 not in gallery.document.others
+
+
+def test_labels_that_can_not_be_read_leave_the_image_on_show(gallery, qtbot, monkeypatch):
+    def fail(project, image=1):
+        raise ProjectError("These labels are damaged.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "load", fail)
+        other = gallery.document.others[2]
+        gallery.document.set_others({**gallery.document.others, 2: replace(other, history=None)})
+        gallery.gallery.show(2)
+        qtbot.waitUntil(lambda: "damaged" in gallery.messages.text)
+        qtbot.waitUntil(gallery.strip.isHidden)
+    assert gallery.document.image == 1
+    go_to(gallery, 1, qtbot)
+
+
+def test_no_other_computer_is_asked_for_a_picture(
+    gallery, tmp_path, make_window, qtbot, monkeypatch
+):
+    """A project from a stranger may name one: see `unet_core.image_reference`."""
+    for number in (1, 0):
+        go_to(gallery, number, qtbot)
+        stroke(gallery, 20, 20, value=1 + number)
+    gallery.files.save_as(tmp_path / "strange.limn")
+    qtbot.waitUntil(lambda: gallery.files.has_name and not gallery.saver.unsaved)
+    close_and_wait(gallery, qtbot)
+    with Project.open(tmp_path / "strange.limn") as project:
+        known = project.images()[1].reference
+        project.set_image(replace(known, path=Path("/net/evil/cell 2.tif"), fingerprint="x"), 2)
+    asked = []
+
+    def opened(path, *arguments):
+        asked.append(Path(path))
+        raise StackError("no")
+
+    monkeypatch.setattr(app.labelled_images, "open_stack", opened)
+    monkeypatch.setattr(app.thumbnails, "thumbnails", opened)
+    window = make_window(tmp_path / "strange.limn")
+    qtbot.waitUntil(lambda: len(asked) == 4)  # a picture of each of the others
+    window.engine.training_steps = 1
+    with qtbot.waitSignal(window.engine.said):
+        window.desk.train()
+    qtbot.waitUntil(lambda: window.engine.busy != "training")
+    assert not any("evil" in str(path) for path in asked)
+
+
+def test_images_that_the_user_has_named_may_lie_on_another_computer(gallery, qtbot, monkeypatch):
+    """The project lies here as long as it has no name."""
+    monkeypatch.setattr(unet_core.image_reference, "may_be_touched", lambda *paths: False)
+    go_to(gallery, 1, qtbot)
+    assert not isinstance(gallery.document.stack, EmptyPicture)
+    stroke(gallery, 20, 20)
+    go_to(gallery, 0, qtbot)
+    go_to(gallery, 1, qtbot)
+    assert not isinstance(gallery.document.stack, EmptyPicture)
+
+
+def test_brightness_and_colour_are_each_images_own(make_window, tmp_path, qtbot):
+    cells = make_cells(1, (96, 96), 3).image
+    eight = (cells.astype(float) / cells.max() * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", eight)
+    tifffile.imwrite(tmp_path / "b.tif", eight.astype(np.uint16) * 200 + 1000)
+    window = make_window()
+    window.gallery.open_all([tmp_path / "a.tif", tmp_path / "b.tif"])
+    qtbot.waitUntil(lambda: len(window.gallery.entries) == 2)
+    window.document.set_display(0, replace(window.document.displays[0], lut="Fire"))
+    go_to(window, 1, qtbot)
+    shown = window.document.displays[0]
+    assert shown.low >= 1000 and shown.lut == "Fire"
+    window.memory.write_view()
+    qtbot.waitUntil(lambda: not window.saver.unsaved)
+    with qtbot.waitSignal(window.saver.said):
+        window.files.save_copy(tmp_path / "copy.limn")
+    with Project.open(tmp_path / "copy.limn", read_only=True) as project:
+        state = project.setting("window")
+    assert state["image"] == 2 and state["channels"][0]["low"] >= 1000
+
+
+def test_the_classes_of_all_images_count(gallery, qtbot):
+    for number in (0, 1, 3):
+        go_to(gallery, number, qtbot)
+        stroke(gallery, 20, 20)
+    one = gallery.document.annotation.counts()[2]
+    assert gallery.document.label_counts() == {2: 3 * one}
+    gallery.document.undo()
+    assert gallery.document.label_counts() == {2: 2 * one}
+    go_to(gallery, 2, qtbot)
+    gallery.gallery._remove(1)
+    qtbot.waitUntil(lambda: gallery.document.label_counts() == {2: one})
+
+
+def test_an_image_is_not_shown_in_the_middle_of_an_export(gallery, qtbot, monkeypatch):
+    """What is exported would be marked on the other one."""
+    with monkeypatch.context() as patch:
+        gallery.gallery.show(2)
+        patch.setattr(type(gallery.engine), "busy", property(lambda engine: "exporting"))
+        qtbot.waitUntil(lambda: "export is under way" in gallery.messages.text)
+        qtbot.waitUntil(lambda: not gallery.gallery._opening.busy)
+        assert gallery.document.image == 1 and gallery.strip.isHidden()
+    go_to(gallery, 1, qtbot)
+
+
+def test_looking_at_other_images_is_no_reason_to_train_again(gallery, qtbot):
+    stroke(gallery, 20, 20, value=1)
+    stroke(gallery, 60, 20, value=2)
+    gallery.engine.training_steps = 1
+    gallery.desk.train()
+    qtbot.waitUntil(lambda: gallery.engine.model is not None and gallery.engine.busy == "idle")
+    assert gallery.desk.learning
+    gallery.desk._going_on.stop()
+    go_to(gallery, 1, qtbot)
+    assert gallery.desk.learning and not gallery.desk._going_on.isActive()
+    stroke(gallery, 60, 20, value=2)
+    assert gallery.desk._going_on.isActive()
+    gallery.desk.stop()

@@ -18,7 +18,7 @@ from tests.synthetic import write_imagej
 from unet_core.annotation import DEFAULT_CLASSES, Annotation, ClassInfo, Edit, History
 from unet_core.model import Model
 from unet_core.places import recovery_dir
-from unet_core.project import Project, ProjectError
+from unet_core.project import ImageReference, Project, ProjectError
 from unet_core.recovery import unfinished
 from unet_core.stack import PlaneIndex, open_stack
 
@@ -346,8 +346,10 @@ def test_a_file_that_can_not_be_read_any_more_is_made_anew(
             saver.record(edit)
         annotation.apply(history.undo())
         saver.record_undo()
+    image = ImageReference(tmp_path / "cells.tif", 1, "f", (1, 1, 1, 64, 80))
+    work = Work(annotation.snapshot(), history.copy(), DEFAULT_CLASSES, reference=image)
     with qtbot.waitSignal(saver.said) as said, saved(qtbot, saver):
-        saver.save_as(elsewhere, Work(annotation.snapshot(), history.copy(), DEFAULT_CLASSES))
+        saver.save_as(elsewhere, work)
     assert "could not be read" in said.args[0]
     with saved(qtbot, saver):
         annotation.apply(history.redo())
@@ -361,7 +363,7 @@ def test_a_file_that_can_not_be_read_any_more_is_made_anew(
         again.apply(stored.undo())
     assert not again.read(PLANE).any()
     with Project.open(elsewhere) as project:
-        assert project.image is not None
+        assert project.image == image
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cells.tif", "elsewhere.limn", "own"]
 
 
@@ -629,7 +631,7 @@ def test_a_file_made_anew_takes_back_as_many_steps_as_the_window(tmp_path):
     present = annotation.read(PLANE)
     path = tmp_path / "anew.limn"
     work = Work(annotation.snapshot(), history.copy(), DEFAULT_CLASSES)
-    with write_work(work, path, None) as project:
+    with write_work(work, path) as project:
         for _ in range(history.position):
             project.record_undo()
     again, stored = reopened(path)

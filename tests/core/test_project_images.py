@@ -139,6 +139,27 @@ def test_a_removed_image_takes_its_labels_along_and_no_others(painted):
         assert int(kept) == reader.execute("SELECT sum(size) FROM edits").fetchone()[0]
 
 
+def test_the_number_of_a_removed_image_is_not_given_to_another(painted, tmp_path):
+    path, _ = painted
+    with Project.open(path) as project:
+        project.remove_image(3)
+    with Project.open(path) as project:
+        assert project.add_images([(SHAPES[0], reference(tmp_path, 0))]) == [4]
+        project.remove_image(4)
+        project.remove_image(2)
+        assert project.add_images([(SHAPES[0], None)] * 2) == [5, 6]
+
+
+def test_many_images_with_long_names_are_added_at_once(painted, tmp_path):
+    path, _ = painted
+    names = [tmp_path / ("é" * 200) / ("ö" * 200) / f"{n}.tif" for n in range(2_000)]
+    images = [(SHAPES[0], ImageReference(name, 1, "f", (1, 1, 1, 300, 280))) for name in names]
+    with Project.open(path) as project:
+        added = project.add_images(images)
+        known = {one.id: one.reference for one in project.images()}
+        assert [known[n].path for n in added] == names
+
+
 def test_a_copy_finds_all_its_images(painted, tmp_path):
     path, memory = painted
     (tmp_path / "elsewhere/deep").mkdir(parents=True)

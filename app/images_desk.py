@@ -11,7 +11,7 @@ from app.thumbnails import Thumbnails
 
 
 class ImagesDesk(QObject):
-    """Between gallery and panel. The panel opens by itself when there is more than one image."""
+    """Between gallery and panel, which is there by itself where there is more than one image."""
 
     finished = Signal()
     """After `shutdown`: no picture is being made any more."""
@@ -23,7 +23,7 @@ class ImagesDesk(QObject):
         self._document = document
         self._gallery = gallery
         self._panel = panel
-        self._several = False
+        self._several: bool | None = None  # not known yet
         self._rows: dict[int, tuple[Entry, ImageRow]] = {}
         self._thumbnails = Thumbnails(self)
         self._thumbnails.made.connect(panel.model.set_picture)
@@ -39,7 +39,7 @@ class ImagesDesk(QObject):
         """Other work altogether."""
         self._thumbnails.forget()
         self._panel.model.forget_pictures()
-        self._several = False
+        self._several = None
 
     @Slot()
     def update(self) -> None:
@@ -51,9 +51,10 @@ class ImagesDesk(QObject):
             for e in entries
         }
         self._panel.show_images([row for _, row in self._rows.values()], self._document.image)
-        if len(entries) > 1 and not self._several:
-            self._several = True
-            self._panel.show()
+        if entries and (len(entries) > 1) != self._several:
+            # By itself only at such a moment: what the user shows or hides then stays so.
+            self._several = len(entries) > 1
+            self._panel.setVisible(self._several)
         self._want_pictures()
 
     @Slot()

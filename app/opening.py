@@ -281,6 +281,13 @@ def _chosen_image(
             f"{place.name} is not the image of this project: that one has (T, Z, Y, X) = "
             f"{tuple(shape)}, this one {there}; choose another image."
         )
+    if known is not None and known.shape[2] != stack.shape[2]:
+        channels = stack.shape[2]
+        stack.close()
+        raise OpeningError(
+            f"{place.name} is not the image of this project: that one has {known.shape[2]} "
+            f"channels, this one {channels}; choose another image."
+        )
     warning = (known is not None and check_image(known, stack)) or ""
     yield
     return Opened(stack, _ranges(stack), warning=warning, reference=ImageReference.of(stack))

@@ -168,7 +168,7 @@ class TrainingDesk(QObject):
     def finished(self, sentence: str, by_itself: bool) -> None:
         """The training has ended: say how, and what comes next."""
         goes_on, self._goes_on = self._goes_on, False
-        if goes_on and not by_itself and self._learning and self._engine.model is not None:
+        if goes_on and not by_itself and self._learning:
             self._panel.set_status("Training goes on with this image on show…")
             self._going_on.start()
             return

@@ -596,3 +596,31 @@ def test_looking_at_other_images_is_no_reason_to_train_again(gallery, qtbot):
     stroke(gallery, 60, 20, value=2)
     assert gallery.desk._going_on.isActive()
     gallery.desk.stop()
+
+
+def test_the_list_is_there_only_where_there_is_more_than_one_image(gallery, folder, qtbot):
+    assert gallery.images.isVisible()
+    gallery.images.hide()
+    go_to(gallery, 1, qtbot)
+    assert not gallery.images.isVisible()  # as the user wanted it
+    gallery.actions_by_id["images"].trigger()
+    open_and_wait(gallery, folder / "cell 9.tif", qtbot)
+    assert not gallery.images.isVisible()
+
+
+def test_training_that_has_hardly_begun_goes_on_with_another_image(gallery, qtbot):
+    stroke(gallery, 20, 20, value=1)
+    stroke(gallery, 60, 20, value=2)
+    gallery.engine.training_steps = 2
+    gallery.desk.train()
+    go_to(gallery, 1, qtbot)
+    assert gallery.desk.learning
+    qtbot.waitUntil(lambda: gallery.engine.model is not None)
+    assert gallery.engine.model.provenance["steps"] == 2
+
+
+def test_an_image_with_other_channels_in_its_place_is_refused(gallery, folder, qtbot):
+    tifffile.imwrite(folder / "cell 2.tif", np.zeros((96, 96, 3), np.uint8), photometric="rgb")
+    go_to(gallery, 1, qtbot)
+    assert "channels" in gallery.messages.text
+    assert gallery.document.stack.shape[2] == 1  # an empty picture

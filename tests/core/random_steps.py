@@ -3,7 +3,7 @@
 import random
 
 from unet_core.annotation import Annotation, Edit, History
-from unet_core.project import Project
+from unet_core.project import FIRST_IMAGE, Project
 from unet_core.stack import PlaneIndex
 
 SHAPE = (1, 3, 300, 520)
@@ -38,11 +38,11 @@ def random_step(
             return "record", painted
 
 
-def record(project: Project, what: str, edit: Edit | None) -> None:
-    """Mirror a step in the project."""
+def record(project: Project, what: str, edit: Edit | None, image: int = FIRST_IMAGE) -> None:
+    """Mirror a step on an image in the project."""
     if edit is not None:
-        project.record(edit)
+        project.record(edit, image)
     elif what == "undo":
-        project.record_undo()
+        project.record_undo(image)
     else:
-        project.record_redo()
+        project.record_redo(image)

@@ -20,18 +20,24 @@ from unet_core.annotation import Annotation, History
 from unet_core.project import Project
 
 # The share of steps that are not strokes, undo or redo.
-OTHERS = {"model": 0.04, "setting": 0.04, "run": 0.02, "copy": 0.04, "compact": 0.02}
+OTHERS = {
+    "model": 0.04, "setting": 0.04, "run": 0.02, "copy": 0.04, "compact": 0.02, "add": 0.02,
+}  # fmt: skip
+MOST_IMAGES = 3
+
+Loaded = dict[int, tuple[Annotation, History]]
+"""Labels and history of each image, by its number."""
 
 
 class Work:
     """The state of a project in memory, and the next random step of it."""
 
-    def __init__(self, annotation: Annotation, history: History, seed: int) -> None:
-        self.annotation, self.history = annotation, history
+    def __init__(self, images: Loaded, seed: int) -> None:
+        self.images = images
         self.setting: int | None = None
         self.models: list[bytes] = []
         self.runs = 0
-        self.copied: np.ndarray | None = None
+        self.copied: dict[int, np.ndarray] | None = None
         self._rng = random.Random(seed)
 
     def step(self, project: Project | None, copy: Path | None) -> str:
@@ -42,9 +48,10 @@ class Work:
             if chance < 0:
                 self._other(what, project, copy)
                 return what
-        what, edit = random_step(self.annotation, self.history, self._rng)
+        image = self._rng.choice(sorted(self.images))
+        what, edit = random_step(*self.images[image], self._rng)
         if project is not None:
-            record(project, what, edit)
+            record(project, what, edit, image)
         return what
 
     def _other(self, what: str, project: Project | None, copy: Path | None) -> None:
@@ -60,8 +67,15 @@ class Work:
             self.runs += 1
             if project is not None:
                 project.add_training_run({"n": self.runs})
+        elif what == "add":
+            shape = self.images[1][0].shape
+            added = len(self.images) < MOST_IMAGES
+            if project is not None and added:
+                assert project.add_images([(shape, None)]) == [len(self.images) + 1]
+            if added:
+                self.images[len(self.images) + 1] = Annotation(shape), History()
         elif what == "copy":
-            self.copied = labels(self.annotation)
+            self.copied = all_labels(self.images)
             if project is not None and copy is not None:
                 project.save_copy(copy)
         elif project is not None:
@@ -77,11 +91,25 @@ def labels(annotation: Annotation) -> np.ndarray:
     return whole
 
 
+def all_labels(images: Loaded) -> dict[int, np.ndarray]:
+    """All labels of each image."""
+    return {image: labels(annotation) for image, (annotation, _) in images.items()}
+
+
+def load(project: Project) -> Loaded:
+    """What the project holds of each image."""
+    return {one.id: project.load(one.id) for one in project.images()}
+
+
+def _same_labels(one: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[n], other[n]) for n in one)
+
+
 def work(path: Path, copy: Path, seed: int, acknowledge: Connection) -> None:
     """Open the project (an old one is migrated) and go on until killed."""
     project = Project.open(path)
     acknowledge.send_bytes(b"open")
-    doing = Work(*project.load(), seed)
+    doing = Work(load(project), seed)
     while True:
         acknowledge.send_bytes(doing.step(project, copy).encode())
 
@@ -92,7 +120,7 @@ def kill_and_judge(path: Path, copy: Path, seed: int, rng: random.Random) -> dic
     AssertionError where any of that is not there.
     """
     with Project.open(path, read_only=True) as project:
-        before = Work(*project.load(), seed)
+        before = Work(load(project), seed)
         before.setting = project.setting("n")
         models_before = len(project.models())
         runs_before = len(project.training_runs())
@@ -103,7 +131,7 @@ def kill_and_judge(path: Path, copy: Path, seed: int, rng: random.Random) -> dic
     copied = before.copied
     # The step in which it was killed may have made it, or not: one of the two.
     with Project.open(path) as project:
-        now = project.load()
+        now = load(project)
         settled = (project.setting("n"), len(project.models()), len(project.training_runs()))
         models = [project.model_weights(model.id) for model in project.models()]
     expected = before.setting, models_before + len(before.models), runs_before + before.runs
@@ -113,13 +141,16 @@ def kill_and_judge(path: Path, copy: Path, seed: int, rng: random.Random) -> dic
     assert settled == _bounded(expected), (settled, expected)
     newest = before.models[::-1][: len(models)]
     assert models[: len(newest)] == newest
-    assert_same_history(now, (before.annotation, before.history))
+    present = all_labels(now)
+    assert now.keys() == before.images.keys()
+    for image in now:
+        assert_same_history(now[image], before.images[image])
     if copied is not None:
         with Project.open(copy, read_only=True) as project:
-            there = labels(project.load()[0])
+            there = all_labels(load(project))
         # Or it was killed when a new copy was there, and had not been told.
-        possible = (copied, before.copied, labels(now[0]))
-        assert any(np.array_equal(there, one) for one in possible if one is not None)
+        possible = (copied, before.copied, present)
+        assert any(_same_labels(there, one) for one in possible if one is not None)
     return {what: done.count(what) for what in set(done)}
 
 
@@ -130,11 +161,10 @@ def _bounded(counts: tuple[int | None, int, int]) -> tuple[int | None, int, int]
     return counts[0], min(counts[1], MODELS_KEPT), min(counts[2], _RUNS_KEPT)
 
 
-def _equal(one: tuple[Annotation, History], other: Work) -> bool:
-    return (
-        one[1].position == other.history.position
-        and len(one[1]) == len(other.history)
-        and np.array_equal(labels(one[0]), labels(other.annotation))
+def _equal(one: Loaded, other: Work) -> bool:
+    return _same_labels(all_labels(one), all_labels(other.images)) and all(
+        (history.position, len(history)) == (known.position, len(known))
+        for (_, history), (_, known) in zip(one.values(), other.images.values(), strict=True)
     )
 
 

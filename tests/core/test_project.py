@@ -534,3 +534,25 @@ def test_a_crashed_file_that_is_replaced_does_not_haunt_the_new_one(path, tmp_pa
         project.save_as(crashed)
     with Project.open(crashed) as project:
         assert_same_work(project.load(), memory)
+
+
+def test_a_clock_that_jumps_changes_nothing(path, monkeypatch):
+    """Order is kept by numbers; times are only shown."""
+    rng = random.Random(3)
+    clock = random.Random(4)
+    monkeypatch.setattr(project_module.time, "time", lambda: clock.choice((0.0, 1e9, 4e9)))
+    with Project.create(path, SHAPE) as project:
+        annotation, history = project.load()
+        for number in range(40):
+            record(project, *random_step(annotation, history, rng))
+            if number % 8 == 0:
+                project.add_model(bytes([number]) * 50, {"n": number})
+                project.add_training_run({"n": number})
+    with Project.open(path) as project:
+        loaded, steps = project.load()
+        assert (steps.position, len(steps)) == (history.position, len(history))
+        for plane in annotation.labelled_planes():
+            np.testing.assert_array_equal(loaded.read_labels(plane), annotation.read_labels(plane))
+        assert [model.provenance["n"] for model in project.models()] == [32, 24, 16, 8, 0]
+        assert [run["n"] for run in project.training_runs()] == [0, 8, 16, 24, 32]
+        assert project.latest_model() == bytes([32]) * 50

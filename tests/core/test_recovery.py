@@ -117,3 +117,9 @@ def test_a_folder_that_can_not_be_made_gives_a_sentence(tmp_path):
     with pytest.raises(ProjectError, match="LIMN_DATA_DIR"):
         new_recovery_path(None)
     assert unfinished() == []
+
+
+@pytest.mark.parametrize("age", [-(10**9), 10**9])
+def test_work_of_a_clock_that_was_wrong_is_offered_all_the_same(age):
+    path = unnamed(2, age=age)
+    assert [work.path for work in unfinished()] == [path] and path.exists()

@@ -28,9 +28,9 @@ from PySide6.QtWidgets import (
 from app.engine import FolderRequest, Source
 from app.export_dialog import SOURCES
 from app.jobs import Job, JobError, Steps
+from app.opening import IMAGE_FILTER
 from unet_core.export import ExportError
 from unet_core.export_presets import PRESETS
-from unet_core.stack import IMAGE_SUFFIXES
 
 OWN_FOLDER = "limn"
 """The folder beside the images that is proposed."""
@@ -243,10 +243,7 @@ class ApplyDialog(QDialog):
 
     @Slot()
     def _browse_files(self) -> None:
-        kinds = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
-        names, _ = QFileDialog.getOpenFileNames(
-            self, "Images", str(self._paths[0]), f"Images ({kinds});;All files (*)"
-        )
+        names, _ = QFileDialog.getOpenFileNames(self, "Images", str(self._paths[0]), IMAGE_FILTER)
         if names:
             self.set_images([Path(name) for name in names])
 

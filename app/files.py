@@ -17,7 +17,16 @@ from app.document import Document, OtherImage
 from app.engine import Engine
 from app.jobs import Job, JobError, Steps
 from app.messages import Message, MessageBar, ProgressStrip
-from app.opening import ImageList, Opened, Refused, is_project, locating, opening
+from app.opening import (
+    IMAGE_FILTER,
+    IMAGE_PATTERNS,
+    ImageList,
+    Opened,
+    Refused,
+    is_project,
+    locating,
+    opening,
+)
 from app.saver import LoadedProject, Saver
 from app.settings import Settings
 from app.ways_round import WaysRound, free_name
@@ -26,7 +35,7 @@ from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.places import is_recovery
 from unet_core.project import SUFFIX, ImageReference
 from unet_core.reading import Reading
-from unet_core.stack import IMAGE_SUFFIXES, Stack
+from unet_core.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -114,12 +123,11 @@ class Files(QObject):
     def ask_open(self) -> None:
         """Ask for an image or project, and open it."""
         folder = self._settings.open_folder or Path.home()
-        images = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
         name, _ = QFileDialog.getOpenFileName(
             self._window,
             "Open",
             str(folder),
-            f"Images and projects ({images} *{SUFFIX});;Images ({images});;"
+            f"Images and projects ({IMAGE_PATTERNS} *{SUFFIX});;Images ({IMAGE_PATTERNS});;"
             f"Limn projects (*{SUFFIX});;All files (*)",
         )
         if name:
@@ -454,12 +462,11 @@ class Files(QObject):
 
     def _ask_image(self) -> None:
         assert self._document.stack is not None
-        images = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
         name, _ = QFileDialog.getOpenFileName(
             self._window,
             f"Where is {self._document.stack.path.name}?",
             str(self._settings.open_folder or Path.home()),
-            f"Images ({images});;All files (*)",
+            IMAGE_FILTER,
         )
         self._locate_or_ask_again(name)
 

@@ -16,13 +16,12 @@ from app.engine import Engine
 from app.files import Files, tidy
 from app.jobs import JobError, OneJob
 from app.messages import Message, MessageBar, ProgressStrip
-from app.opening import Found, ImageList, Opened, adding, listing, showing
+from app.opening import IMAGE_FILTER, Found, ImageList, Opened, adding, listing, showing
 from app.saver import LoadedImage, Saver
 from app.settings import Settings
 from unet_core.annotation import Annotation, History
 from unet_core.image_reference import ImageReference
 from unet_core.project import FIRST_IMAGE, ProjectImage
-from unet_core.stack import IMAGE_SUFFIXES
 
 Mark = Literal["reviewed", "predicted"]
 
@@ -170,9 +169,8 @@ class Gallery(QObject):
     @Slot()
     def ask_files(self) -> None:
         """Ask for images, and add them."""
-        images = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
         names, _ = QFileDialog.getOpenFileNames(
-            self._window, "Add images", str(self._folder()), f"Images ({images});;All files (*)"
+            self._window, "Add images", str(self._folder()), IMAGE_FILTER
         )
         self.add([Path(name) for name in names])
 

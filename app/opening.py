@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.choosing import Choose, to_choose
 from app.empty_picture import empty_picture
-from unet_core.folders import natural
+from unet_core.folders import images_inside
 from unet_core.intensity import intensity_range
 from unet_core.limits import LimitError
 from unet_core.project import (
@@ -28,12 +28,16 @@ from unet_core.project import (
     find_image,
 )
 from unet_core.reading import Reading
-from unet_core.stack import FOLDER_SUFFIXES, IMAGE_SUFFIXES, Stack, StackError, open_stack
+from unet_core.stack import IMAGE_SUFFIXES, Stack, StackError, open_stack
 from unet_core.zarr_reader import image_folder
 
 if TYPE_CHECKING:
     from app.document import OtherImage
     from unet_core.model import Model
+
+IMAGE_PATTERNS = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
+IMAGE_FILTER = f"Images ({IMAGE_PATTERNS});;All files (*)"
+"""What dialogs that ask for images show."""
 
 _MOST_CHANNELS = 8
 """An empty picture has no more, whatever a strange file claims."""
@@ -220,10 +224,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir() and image_folder(path) is None:
-            kinds = (*IMAGE_SUFFIXES, *FOLDER_SUFFIXES)
-            inside = (p for p in path.iterdir() if p.suffix.lower() in kinds)
-            found = (p for p in inside if not p.name.startswith("."))
-            files += sorted(found, key=lambda file: natural(file.name))
+            files += images_inside(path)
         else:
             files.append(path)
     return list(dict.fromkeys(files))

@@ -59,8 +59,9 @@ def _described(work: RecoveredWork) -> Offer:
         if work.path.stat().st_size > _MOST_BYTES:
             return Offer(work)
         with Project.open(work.path) as project:
-            shown = shown_image(project.images(), project.setting("window", {}))
-            labelled = [one for one in project.images() if one.labelled]
+            images = project.images()
+            shown = shown_image(images, project.setting("window", {}))
+            labelled = [one for one in images if one.labelled]
             chosen = shown if shown.labelled or not labelled else labelled[0]
             annotation, history = project.load(chosen.id)
             classes, image = project.classes, chosen.reference

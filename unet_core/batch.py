@@ -8,7 +8,6 @@ goes on.
 from __future__ import annotations
 
 import glob
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from unet_core.export import DEFAULT_MIN_SIZE, ExportError, Progress, make_folder, mask_path
 from unet_core.export_presets import PRESETS, preset, write_presets
+from unet_core.folders import images_inside, natural
 from unet_core.intensity import intensity_range
 from unet_core.openers import which_series
 from unet_core.reading import Reading
-from unet_core.stack import FOLDER_SUFFIXES, IMAGE_SUFFIXES, open_stack
+from unet_core.stack import FOLDER_SUFFIXES, open_stack
 
 if TYPE_CHECKING:
     import torch
@@ -181,9 +181,7 @@ def images_in(paths: Iterable[Path], out: Path) -> list[Path]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
-            known = IMAGE_SUFFIXES + FOLDER_SUFFIXES
-            found = [p for p in path.iterdir() if p.suffix.lower() in known]
-            found = [p for p in found if not p.name.startswith(".")]
+            found = images_inside(path)
             nothing = f"{path} is a folder without images: choose an image, or another folder."
         elif not path.exists() and glob.has_magic(str(path)):
             # Path.glob takes no absolute pattern.
@@ -197,7 +195,7 @@ def images_in(paths: Iterable[Path], out: Path) -> list[Path]:
         found = [p for p in found if p.resolve() not in written]
         if not found:
             raise ExportError(nothing)
-        images += sorted(found, key=_natural)
+        images += sorted(found, key=lambda image: natural(str(image)))
     return list(dict.fromkeys(images))
 
 
@@ -205,12 +203,6 @@ def _masks_of(image: Path, out: Path) -> list[Path]:
     """What Limn may have written for an image, in `out` or beside it."""
     masks = [mask_path(image, "annotation", folder) for folder in (None, out)]
     return masks + [one.path_for(image, folder) for one in PRESETS for folder in (None, out)]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """So that image 9 comes before image 10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def _weight(image: Path) -> int:

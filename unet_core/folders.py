@@ -96,6 +96,15 @@ def size_of(path: Path) -> int:
     return 0 if path.is_dir() else path.stat().st_size
 
 
+def images_inside(folder: Path) -> list[Path]:
+    """What is an image by its name, 9 before 10; nothing hidden. Raises OSError."""
+    kinds = (*IMAGE_SUFFIXES, *FOLDER_SUFFIXES)
+    found = [p for p in folder.iterdir() if p.suffix.lower() in kinds]
+    return sorted(
+        (p for p in found if not p.name.startswith(".")), key=lambda path: natural(path.name)
+    )
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """So that image 9 comes before image 10."""
     parts = re.split(r"(\d+)", name)

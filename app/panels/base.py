@@ -68,13 +68,19 @@ def keep_navigation(widget: QWidget) -> None:
 class Panel(QDockWidget):
     """One dock. `self.content` is the widget to lay out, `self.column` its vertical layout.
 
-    growing: take part in the free height; the others keep to what they need.
+    growing: take part in the free height; the others keep to what they need. closable: the user may
+    do without it.
     """
 
-    def __init__(self, title: str, name: str, *, growing: bool = False) -> None:
+    def __init__(
+        self, title: str, name: str, *, growing: bool = False, closable: bool = False
+    ) -> None:
         super().__init__(title)
         self.setObjectName(name)
-        self.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetMovable)
+        features = QDockWidget.DockWidgetFeature.DockWidgetMovable
+        if closable:
+            features |= QDockWidget.DockWidgetFeature.DockWidgetClosable
+        self.setFeatures(features)
         self._growing = growing
         self.content = QWidget()
         self.column = QVBoxLayout(self.content)

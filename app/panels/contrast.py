@@ -22,7 +22,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QComboBox,
-    QDockWidget,
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
@@ -262,11 +261,7 @@ class ContrastPanel(Panel):
     reset_requested = Signal(int)
 
     def __init__(self) -> None:
-        super().__init__("Contrast", "contrastPanel")
-        self.setFeatures(
-            QDockWidget.DockWidgetFeature.DockWidgetMovable
-            | QDockWidget.DockWidgetFeature.DockWidgetClosable
-        )
+        super().__init__("Contrast", "contrastPanel", closable=True)
         self._displays: list[ChannelDisplay] = []
         self._histograms: tuple[Histogram, ...] = ()
         self._is_rgb = False

@@ -16,7 +16,6 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDockWidget,
     QHBoxLayout,
     QHeaderView,
     QPushButton,
@@ -169,11 +168,7 @@ class HistoryPanel(Panel):
     stop_requested = Signal()
 
     def __init__(self) -> None:
-        super().__init__("History", "historyPanel", growing=True)
-        self.setFeatures(
-            QDockWidget.DockWidgetFeature.DockWidgetMovable
-            | QDockWidget.DockWidgetFeature.DockWidgetClosable
-        )
+        super().__init__("History", "historyPanel", growing=True, closable=True)
         self.model = HistoryModel()
         self.list = _List()
         self.list.setObjectName("historyList")

@@ -19,7 +19,6 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QAction, QColor, QIcon, QImage, QKeyEvent, QPixmap
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDockWidget,
     QHBoxLayout,
     QLabel,
     QListView,
@@ -157,11 +156,7 @@ class ImagesPanel(Panel):
 
     def __init__(self, adding: Sequence[QAction]) -> None:
         """adding: the commands behind the Add button."""
-        super().__init__("Images", "imagesPanel", growing=True)
-        self.setFeatures(
-            QDockWidget.DockWidgetFeature.DockWidgetMovable
-            | QDockWidget.DockWidgetFeature.DockWidgetClosable
-        )
+        super().__init__("Images", "imagesPanel", growing=True, closable=True)
         self.model = ImagesModel()
         self._shown = -1
         self.summary = QLabel()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QDockWidget, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from app import overlays
 from app.block import GREY_TABLE
@@ -161,11 +161,7 @@ class OrthogonalPanel(Panel):
     """The z and y that was clicked."""
 
     def __init__(self) -> None:
-        super().__init__("Orthogonal views", "orthogonalPanel", growing=True)
-        self.setFeatures(
-            QDockWidget.DockWidgetFeature.DockWidgetMovable
-            | QDockWidget.DockWidgetFeature.DockWidgetClosable
-        )
+        super().__init__("Orthogonal views", "orthogonalPanel", growing=True, closable=True)
         self.xz = CutView("xzView", "Cut along x and z")
         self.yz = CutView("yzView", "Cut along y and z")
         self.xz_title, self.yz_title = QLabel(), QLabel()

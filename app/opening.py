@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.choosing import Choose, to_choose
 from app.empty_picture import empty_picture
 from unet_core.folders import images_inside
+from unet_core.image_reference import check_image, find_image
 from unet_core.intensity import intensity_range
 from unet_core.limits import LimitError
 from unet_core.project import (
@@ -24,8 +25,6 @@ from unet_core.project import (
     ProjectImage,
     ProjectLockedError,
     ProjectReadOnlyError,
-    check_image,
-    find_image,
 )
 from unet_core.reading import Reading
 from unet_core.stack import IMAGE_SUFFIXES, Stack, StackError, open_stack

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from app.opening import shown_image
 from unet_core.annotation import Annotation, ClassInfo, History
 from unet_core.edits import bounding_box
-from unet_core.project import ImageReference, Project, ProjectError, find_image
+from unet_core.image_reference import find_image
+from unet_core.project import ImageReference, Project, ProjectError
 from unet_core.recovery import RecoveredWork, recovery_dir, unfinished
 from unet_core.stack import PlaneIndex, StackError, open_stack
 from unet_core.tiling import Rect

@@ -1,14 +1,23 @@
-"""A copy of a project file that somebody else may be writing to: no lock is asked for or taken."""
+"""Copies of a project: of a file that somebody else may be writing to, without asking for a lock
+or taking one; and of one that is open here."""
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+import tempfile
 import time
 import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from unet_core.atomic import os_reason
-from unet_core.project_file import ProjectError, ProjectLockedError
+from unet_core.atomic import os_reason, replacing
+from unet_core.project_errors import ProjectError, ProjectLockedError, sentences
+from unet_core.project_file import connect_unsafe, journal_of, settle
+from unet_core.project_images import ProjectImage
+from unet_core.project_rows import update_image_record
 
 _BLOCK = 2**20
 # SQLite keeps its locks on this part of a file, which never holds anything. Windows would refuse
@@ -36,11 +45,6 @@ def is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return False
-
-
-def journal_of(path: Path) -> Path:
-    """What belongs to a project file while a transaction is unfinished."""
-    return path.with_name(path.name + "-journal")
 
 
 def steady_copy(source: Path, target: Path) -> None:
@@ -106,3 +110,56 @@ def _follow(source: Path, target: Path) -> bool:
 
 def _unreadable(path: Path, error: OSError) -> ProjectError:
     return ProjectError(f"{path} can not be read because {os_reason(error)}; try a copy of it.")
+
+
+def private_copy(path: Path) -> Path:
+    """A copy of a project file, as of now, alone in a new folder among the temporary files.
+
+    Raises ProjectError; then there is no such folder.
+    """
+    folder = _private_folder()
+    try:
+        copy = folder / "copy.limn"
+        with _temporary_space(path):
+            steady_copy(path, copy)
+        return copy
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _private_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="limn-"))
+    except OSError as error:
+        raise ProjectError(
+            f"A project can not be opened for reading because {os_reason(error)} "
+            f"({tempfile.gettempdir()}); make room there."
+        ) from error
+
+
+@contextmanager
+def _temporary_space(path: Path) -> Iterator[None]:
+    """What goes wrong with the copy that a read-only project is."""
+    try:
+        yield
+    except OSError as error:
+        raise ProjectError(
+            f"{path} can not be copied for reading because {os_reason(error)} "
+            f"({tempfile.gettempdir()}); make room there."
+        ) from error
+
+
+def write_copy(connection: sqlite3.Connection, images: Sequence[ProjectImage], path: Path) -> None:
+    """Copy an open project, with its `images`, to `path`, replacing the project there.
+
+    Whole or not at all. Raises ProjectError.
+    """
+    with sentences(path):
+        settle(path)
+        with replacing(path) as part, closing(connect_unsafe(part)) as copy:
+            connection.backup(copy)
+            # The images lie elsewhere as seen from the new folder.
+            for one in images:
+                stored = one.reference and one.reference.stored(path.parent)
+                update_image_record(copy, one.id, "image", stored)

@@ -18,6 +18,7 @@ from unet_core.project import (
     ProjectImage,
     ProjectLockedError,
 )
+from unet_core.project_file import journal_of
 
 __all__ = ["RecoveredWork", "discard", "new_recovery_path", "recovery_dir", "unfinished"]
 
@@ -103,7 +104,7 @@ def discard(path: Path) -> None:
         pass  # damaged or gone: the user knows, and wants it gone
     try:
         path.unlink(missing_ok=True)
-        path.with_name(path.name + "-journal").unlink(missing_ok=True)
+        journal_of(path).unlink(missing_ok=True)
     except OSError as error:
         raise ProjectError(f"{path} can not be removed; remove it yourself.") from error
 

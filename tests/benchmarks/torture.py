@@ -30,13 +30,8 @@ from tests.core.work_forever import kill_and_judge
 from unet_core.annotation import Annotation, Edit
 from unet_core.edits import TILE, TileArray, TileKey, pack_tile
 from unet_core.project import Project
-from unet_core.project_file import (
-    FIRST_IMAGE,
-    get_image_record,
-    sealed_for,
-    set_image_record,
-    set_value,
-)
+from unet_core.project_rows import get_image_record, sealed_for, set_image_record, set_value
+from unet_core.project_schema import FIRST_IMAGE
 from unet_core.stack import PlaneIndex
 
 _DEPTH = 10_000

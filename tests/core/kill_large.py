@@ -28,7 +28,7 @@ from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.export_presets import write_presets
 from unet_core.labels import label
 from unet_core.project import Project
-from unet_core.project_file import get_value, set_value
+from unet_core.project_rows import get_value, set_value
 from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
 
@@ -195,7 +195,7 @@ def state(path: Path) -> str:
     digest = hashlib.blake2b()
     with Project.open(path) as project:
         project.load()
-        connection = project._connection
+        connection = project._file.connection
         assert connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
         for question in (
             "SELECT * FROM tiles",

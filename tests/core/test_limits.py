@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from unet_core import annotation as annotation_module
-from unet_core import limits
-from unet_core import project as project_module
+from unet_core import limits, project_edits
 from unet_core.annotation import Annotation, AnnotationError
 from unet_core.limits import ADVICE, LimitError
 from unet_core.project import Project, ProjectError
@@ -49,7 +48,7 @@ def test_an_absurd_header(lifted):
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(project_module, "MAX_TILES", 8), (annotation_module, "MAX_MEMORY", 100)],
+    [(project_edits, "MAX_TILES", 8), (annotation_module, "MAX_MEMORY", 100)],
     ids=["tiles", "memory"],
 )
 def test_more_labels_than_may_be_loaded(many, lifted, monkeypatch, module, name, value):

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.core.random_steps import SHAPE, random_step, record
-from unet_core import project as project_module
+from unet_core import project_edits, project_models
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.project import ImageReference, Project, ProjectError, ProjectLockedError
 from unet_core.stack import PlaneIndex
@@ -54,6 +54,23 @@ def painted(path, steps, seed=0):
     return annotation, history
 
 
+def crashed(folder):
+    """A project whose writer died in the middle of a transaction; and what it held before."""
+    folder.mkdir()
+    memory = painted(folder / "x.limn", 6, seed=8)
+    with Project.open(folder / "x.limn") as project:
+        # Its pages have spilled into the file already.
+        connection = project._file.connection
+        connection.execute("PRAGMA cache_size=1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO models VALUES (1, 0, '', '', 0, zeroblob(300000))")
+        connection.execute("DELETE FROM tiles")
+        for suffix in ("", "-journal"):
+            shutil.copy(folder / f"x.limn{suffix}", folder / f"crashed.limn{suffix}")
+        connection.execute("ROLLBACK")
+    return folder / "crashed.limn", memory
+
+
 @pytest.fixture
 def path(tmp_path):
     # A name that a careless URI or SQL string would stumble over.
@@ -78,7 +95,7 @@ def test_a_reopened_project_equals_memory(tmp_path, seed, pauses):
 
 def test_only_steps_next_to_the_present_are_loaded_of_a_long_history(path, monkeypatch):
     memory = painted(path, 30)
-    monkeypatch.setattr(project_module, "_STEPS_LOADED", 4)
+    monkeypatch.setattr(project_edits, "_STEPS_LOADED", 4)
     with Project.open(path) as project:
         for _ in range(6):
             project.record_undo()
@@ -138,7 +155,7 @@ def test_the_image_is_found_when_both_have_moved_together(tmp_path):
 
 
 def test_the_newest_models_are_kept(path):
-    kept = project_module.MODELS_KEPT
+    kept = project_models.MODELS_KEPT
     with Project.create(path, SHAPE) as project:
         for n in range(kept + 2):
             project.add_model(bytes([n]) * 1000, {"steps": n})
@@ -175,7 +192,7 @@ def test_pinned_and_shown_models_stay(path, monkeypatch):
         assert {pinned, shown}.isdisjoint(model.id for model in project.models())
         with pytest.raises(ProjectError, match="no model"):
             project.pin_model(other, True)
-        monkeypatch.setattr(project_module, "MODELS_BUDGET", 250)
+        monkeypatch.setattr(project_models, "MODELS_BUDGET", 250)
         for _ in range(4):
             newest = project.add_model(bytes(100), {})
         assert [model.id for model in project.models()] == [newest, newest - 1]
@@ -186,7 +203,7 @@ def test_pinned_and_shown_models_stay(path, monkeypatch):
 
 
 def test_training_runs_are_kept(path, monkeypatch):
-    monkeypatch.setattr(project_module, "_RUNS_KEPT", 3)
+    monkeypatch.setattr(project_models, "RUNS_KEPT", 3)
     with Project.create(path, SHAPE) as project:
         for n in range(5):
             project.add_training_run({"steps": n, "scores": [0.5, n], "name": "Zellkörper"})
@@ -202,12 +219,21 @@ def test_training_runs_are_kept(path, monkeypatch):
 # ---- the history's budget
 
 
+def test_a_read_only_project_saved_elsewhere_takes_strokes_beyond_its_budget(path, tmp_path):
+    memory = painted(path, 10)
+    with Project.open(path, read_only=True) as project:
+        project.save_as(tmp_path / "other.limn")
+        project.history_budget = 1
+        record(project, *painting_step(memory, random.Random(2)))
+        assert project.edit_count() < 11
+
+
 def test_the_oldest_steps_are_forgotten_when_the_history_is_too_large(path):
     memory = painted(path, 40)
     edits = memory[1].position
     rng = random.Random(2)
     with Project.open(path) as project:
-        whole = project._get("history")
+        whole = project._file.value("history")
         project.history_budget = whole // 3
         # None of what has been loaded, and may be undone in the window.
         project.load()
@@ -223,7 +249,7 @@ def test_the_oldest_steps_are_forgotten_when_the_history_is_too_large(path):
             project.record_redo()
     with Project.open(path) as project:  # nobody has loaded it: nobody can want to undo
         project.history_budget = whole // 3
-        while project._get("history") > project.history_budget:
+        while project._file.value("history") > project.history_budget:
             before = project.edit_count()
             record(project, *painting_step(memory, rng))
             assert before - 8 < project.edit_count() <= before + 1
@@ -240,8 +266,8 @@ def test_the_oldest_steps_are_forgotten_when_the_history_is_too_large(path):
             project.record_undo()
         record(project, *painting_step((annotation, history), rng))
     with Project.open(path) as project:
-        assert project._get("history") == sum(
-            project._connection.execute("SELECT size FROM edits").fetchone()
+        assert project._file.value("history") == sum(
+            project._file.connection.execute("SELECT size FROM edits").fetchone()
         )
         assert_same_work(project.load(), (annotation, history))
 
@@ -257,7 +283,7 @@ def painting_step(memory, rng):
 
 def test_a_long_history_is_loaded_as_far_as_memory_is_meant_for_it(path, monkeypatch):
     memory = painted(path, 30)
-    monkeypatch.setattr(project_module, "_BYTES_LOADED", 50_000)
+    monkeypatch.setattr(project_edits, "_BYTES_LOADED", 50_000)
     with Project.open(path) as project:
         annotation, history = project.load()
     assert 0 < history.position < memory[1].position
@@ -270,17 +296,17 @@ def test_a_long_history_is_loaded_as_far_as_memory_is_meant_for_it(path, monkeyp
 def test_compacting_gives_room_back_and_changes_nothing(path):
     memory = painted(path, 10)
     with Project.open(path) as project:
-        for n in range(project_module.MODELS_KEPT):
+        for n in range(project_models.MODELS_KEPT):
             project.add_model(bytes([n]) * 100_000, {})
-        project._connection.execute("DELETE FROM models")
+        project._file.connection.execute("DELETE FROM models")
         before = path.stat().st_size
         freed = project.compact()
         assert freed > 900_000 and path.stat().st_size == before - freed
         with pytest.raises(ProjectLockedError):
             Project.open(path)
         record(project, *random_step(*memory, random.Random(0)))
-        pages = project._connection.execute("PRAGMA page_count").fetchone()[0]
-        project._connection.execute(f"PRAGMA max_page_count={pages}")
+        pages = project._file.connection.execute("PRAGMA page_count").fetchone()[0]
+        project._file.connection.execute(f"PRAGMA max_page_count={pages}")
     with Project.open(path) as project:
         assert_same_work(project.load(), memory)
 
@@ -311,13 +337,13 @@ class CommitsAndFails:
     """A connection whose COMMIT reaches the disk, and then says that it has not."""
 
     def __init__(self, connection):
-        self._connection = connection
+        self._inner = connection
 
     def __getattr__(self, name):
-        return getattr(self._connection, name)
+        return getattr(self._inner, name)
 
     def execute(self, statement, *values):
-        answer = self._connection.execute(statement, *values)
+        answer = self._inner.execute(statement, *values)
         if statement == "COMMIT":
             raise sqlite3.OperationalError("disk I/O error")
         return answer
@@ -332,10 +358,10 @@ def test_what_was_written_although_the_disk_said_no_is_not_done_twice_in_a_new_f
     with Project.open(path) as project:
         memory = project.load()
         memory[0].apply(memory[1].undo())
-        project._connection = CommitsAndFails(project._connection)
+        project._file.connection = CommitsAndFails(project._file.connection)
         with pytest.raises(ProjectError):
             project.record_undo()
-        project._connection = project._connection._connection
+        project._file.connection = project._file.connection._inner
         if copy:
             there = project.opened_copy(tmp_path / "new.limn")
         else:
@@ -506,11 +532,11 @@ def test_what_is_read_only_gives_a_sentence(tmp_path):
 def test_a_full_disk_loses_nothing(path):
     memory = painted(path, 5)
     with Project.open(path) as project:
-        pages = project._connection.execute("PRAGMA page_count").fetchone()[0]
-        project._connection.execute(f"PRAGMA max_page_count={pages}")
+        pages = project._file.connection.execute("PRAGMA page_count").fetchone()[0]
+        project._file.connection.execute(f"PRAGMA max_page_count={pages}")
         with pytest.raises(ProjectError, match="disk is full"):
             project.add_model(bytes(10**6), {})
-        project._connection.execute("PRAGMA max_page_count=1000000")
+        project._file.connection.execute("PRAGMA max_page_count=1000000")
         record(project, *random_step(*memory, random.Random(1)))
     with Project.open(path) as project:
         assert_same_work(project.load(), memory)
@@ -519,20 +545,10 @@ def test_a_full_disk_loses_nothing(path):
 def test_a_crashed_file_that_is_replaced_does_not_haunt_the_new_one(path, tmp_path):
     """Its hot journal must not be played into the project that takes its name."""
     memory = painted(path, 6)
-    crashed = tmp_path / "crashed.limn"
-    painted(tmp_path / "x.limn", 6, seed=8)
-    with Project.open(tmp_path / "x.limn") as project:
-        # In the middle of a transaction whose pages have spilled into the file already.
-        project._connection.execute("PRAGMA cache_size=1")
-        project._connection.execute("BEGIN IMMEDIATE")
-        project._connection.execute("INSERT INTO models VALUES (1, 0, '', '', 0, zeroblob(300000))")
-        project._connection.execute("DELETE FROM tiles")
-        for suffix in ("", "-journal"):
-            shutil.copy(tmp_path / f"x.limn{suffix}", tmp_path / f"crashed.limn{suffix}")
-        project._connection.execute("ROLLBACK")
+    replaced, _ = crashed(tmp_path / "x")
     with Project.open(path) as project:
-        project.save_as(crashed)
-    with Project.open(crashed) as project:
+        project.save_as(replaced)
+    with Project.open(replaced) as project:
         assert_same_work(project.load(), memory)
 
 
@@ -540,7 +556,7 @@ def test_a_clock_that_jumps_changes_nothing(path, monkeypatch):
     """Order is kept by numbers; times are only shown."""
     rng = random.Random(3)
     clock = random.Random(4)
-    monkeypatch.setattr(project_module.time, "time", lambda: clock.choice((0.0, 1e9, 4e9)))
+    monkeypatch.setattr(time, "time", lambda: clock.choice((0.0, 1e9, 4e9)))
     with Project.create(path, SHAPE) as project:
         annotation, history = project.load()
         for number in range(40):

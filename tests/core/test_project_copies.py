@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.core.random_steps import random_step, record
-from tests.core.test_project import assert_same_work, labels, painted, painting_step
+from tests.core.test_project import assert_same_work, crashed, labels, painted, painting_step
 from unet_core import project_copy
 from unet_core.annotation import DEFAULT_CLASSES
 from unet_core.project import (
@@ -186,21 +186,6 @@ def test_the_large_part_that_holds_locks_is_left_out(path, tmp_path, monkeypatch
     assert copied == content[: 2**20] + bytes(4096) + content[2**20 + 4096 :]
 
 
-def crashed(folder):
-    """A project whose writer died in the middle of a transaction; and what it held before."""
-    folder.mkdir()
-    memory = painted(folder / "x.limn", 6, seed=8)
-    with Project.open(folder / "x.limn") as project:
-        project._connection.execute("PRAGMA cache_size=1")
-        project._connection.execute("BEGIN IMMEDIATE")
-        project._connection.execute("INSERT INTO models VALUES (1, 0, '', '', 0, zeroblob(300000))")
-        project._connection.execute("DELETE FROM tiles")
-        for suffix in ("", "-journal"):
-            shutil.copy(folder / f"x.limn{suffix}", folder / f"crashed.limn{suffix}")
-        project._connection.execute("ROLLBACK")
-    return folder / "crashed.limn", memory
-
-
 def test_what_a_crash_left_half_done_is_taken_back_in_the_copy_only(tmp_path):
     path, memory = crashed(tmp_path / "work")
     before = path.read_bytes()
@@ -293,7 +278,7 @@ def test_a_copy_is_of_this_moment_and_painting_goes_on(path, tmp_path):
 
 def dead(project):
     """What was open is dead, as after a network drive has been away."""
-    project._connection.close()
+    project._file.connection.close()
 
 
 def test_writing_goes_on_when_a_drive_is_back(path):

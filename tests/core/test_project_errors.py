@@ -165,7 +165,7 @@ def test_a_file_that_comes_back_is_written_to_again(path, tmp_path):
 
 def test_where_files_have_no_numbers_nothing_is_missed(path, monkeypatch):
     """Some network drives give none, or others each time."""
-    monkeypatch.setattr("unet_core.project.identity", lambda path: None)
+    monkeypatch.setattr("unet_core.project_guard.identity", lambda path: None)
     with Project.open(path) as project:
         ours, _ = project.load()
         project.record(paint(ours, 30, 30))

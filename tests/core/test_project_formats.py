@@ -16,7 +16,7 @@ import pytest
 
 from unet_core.annotation import ClassInfo
 from unet_core.project import Project, ProjectError
-from unet_core.project_file import VERSION
+from unet_core.project_schema import VERSION
 from unet_core.rescue import rescue
 from unet_core.stack import PlaneIndex
 
@@ -107,7 +107,7 @@ def test_a_migration_that_fails_leaves_the_old_file(old, monkeypatch):
     if number == VERSION:
         pytest.skip("there is nothing to bring up to date")
     before = path.read_bytes()
-    monkeypatch.setattr("unet_core.project_file.set_image_record", lambda *_: 1 / 0)
+    monkeypatch.setattr("unet_core.project_formats.set_image_record", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Project.open(path)
     assert path.read_bytes() == before

@@ -12,7 +12,8 @@ from tests.core.random_steps import SHAPE
 from tests.core.test_project import assert_same_work, labels, painted
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
 from unet_core.project import ImageReference, Project, ProjectError
-from unet_core.rescue import _Pages, rescue
+from unet_core.rescue import rescue
+from unet_core.sqlite_pages import Pages
 
 CLASSES = (*DEFAULT_CLASSES, ClassInfo("núcleo", "#009e73"))
 WEIGHTS = random.Random(0).randbytes(50_000)
@@ -193,8 +194,8 @@ def test_rows_that_all_lead_to_the_same_pages_cost_no_hours(tmp_path, monkeypatc
     path = tmp_path / "no.limn"
     path.write_bytes(head + loop + leaf * (pages - 2))
     read = []
-    page = _Pages._page
-    monkeypatch.setattr(_Pages, "_page", lambda self, n: read.append(n) or page(self, n))
+    page = Pages._page
+    monkeypatch.setattr(Pages, "_page", lambda self, n: read.append(n) or page(self, n))
     with pytest.raises(ProjectError, match="holds nothing"):
         rescue(path, tmp_path / "new.limn")
     assert 8 * pages < len(read) < 20 * pages

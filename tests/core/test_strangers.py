@@ -12,10 +12,10 @@ import torch
 
 from tests.core.random_steps import SHAPE
 from tests.core.test_project import painted
-from unet_core import project as project_module
+from unet_core import project_edits
 from unet_core.model import Model, ModelError
 from unet_core.project import Project, ProjectError
-from unet_core.project_file import (
+from unet_core.project_rows import (
     encoded,
     get_image_record,
     set_image_record,
@@ -108,7 +108,7 @@ def test_a_project_whose_values_are_nested_deeply(tmp_path):
 
 
 def test_an_edit_of_a_million_tiles_takes_no_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(project_module, "_BYTES_LOADED", 20 * 2**20)
+    monkeypatch.setattr(project_edits, "_BYTES_LOADED", 20 * 2**20)
     path = tmp_path / "strange.limn"
     painted(path, 3)
     with closing(sqlite3.connect(path)) as stranger, stranger:

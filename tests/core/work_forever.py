@@ -156,9 +156,9 @@ def kill_and_judge(path: Path, copy: Path, seed: int, rng: random.Random) -> dic
 
 def _bounded(counts: tuple[int | None, int, int]) -> tuple[int | None, int, int]:
     """At most so many models and runs are kept."""
-    from unet_core.project import _RUNS_KEPT, MODELS_KEPT
+    from unet_core.project_models import MODELS_KEPT, RUNS_KEPT
 
-    return counts[0], min(counts[1], MODELS_KEPT), min(counts[2], _RUNS_KEPT)
+    return counts[0], min(counts[1], MODELS_KEPT), min(counts[2], RUNS_KEPT)
 
 
 def _equal(one: Loaded, other: Work) -> bool:

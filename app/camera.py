@@ -42,7 +42,8 @@ class Camera:
         """Whether the image is shown whole and shall stay so when the widget's size changes."""
         self._height, self._width = 0, 0
         self._widget_height, self._widget_width = 1.0, 1.0
-        self._ratio = 1.0
+        self.ratio = 1.0
+        """Device pixels per logical one."""
         # Corner of the image in the widget, not rounded: zooming out and in again must not drift.
         self._corner = Point(0.0, 0.0)
         self.corner = Point(0.0, 0.0)
@@ -62,7 +63,7 @@ class Camera:
         """
         centre = self.centre
         self._widget_height, self._widget_width = max(height, 1.0), max(width, 1.0)
-        self._ratio = ratio
+        self.ratio = ratio
         if self.fitted:
             self.fit()
         else:
@@ -99,8 +100,8 @@ class Camera:
         is the image at its centre.
         """
         return self.to_image(
-            (math.floor(y * self._ratio + 1e-6) + 0.5) / self._ratio,
-            (math.floor(x * self._ratio + 1e-6) + 0.5) / self._ratio,
+            (math.floor(y * self.ratio + 1e-6) + 0.5) / self.ratio,
+            (math.floor(x * self.ratio + 1e-6) + 0.5) / self.ratio,
         )
 
     def cursor_for(self, y: int, x: int) -> tuple[int, int]:
@@ -167,10 +168,11 @@ class Camera:
 
     def _set_zoom(self, zoom: float) -> None:
         smallest = min(self.fit_zoom / 2, 1.0)
-        device_zoom = min(max(zoom, smallest), MAX_ZOOM) * self._ratio
+        device_zoom = min(max(zoom, smallest), MAX_ZOOM) * self.ratio
         steps = max(1, round(65536 / device_zoom))
-        # Qt inverts the zoom and cuts off the fraction: stay a trace above the whole number.
-        self.zoom = 65536 / (steps + 0.001) / self._ratio
+        # Qt inverts the zoom and cuts off the fraction: stay a trace above the whole number. But at
+        # 1:1 nothing is resampled, if it is exactly 1:1: copying takes a fraction of the time.
+        self.zoom = 65536 / (steps + 0.001 if steps != 65536 else steps) / self.ratio
 
     def _move_corner(self, y: float, x: float) -> None:
         self._corner = Point(
@@ -178,8 +180,8 @@ class Camera:
             _keep_in_sight(x, self._width * self.zoom, self._widget_width),
         )
         self.corner = Point(
-            round(self._corner.y * self._ratio) / self._ratio,
-            round(self._corner.x * self._ratio) / self._ratio,
+            round(self._corner.y * self.ratio) / self.ratio,
+            round(self._corner.x * self.ratio) / self.ratio,
         )
 
 

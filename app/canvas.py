@@ -9,7 +9,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import (
     QColor,
     QPainter,
@@ -432,6 +432,8 @@ class Canvas(QWidget):
             super().update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        if self.devicePixelRatioF() != self.camera.ratio:
+            self._measure()  # the window has come to another screen
         painter = QPainter(self)
         painter.fillRect(event.rect(), BACKGROUND)
         if self.document.stack is None:
@@ -537,11 +539,6 @@ class Canvas(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         self._measure()
-
-    def event(self, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.DevicePixelRatioChange:
-            self._measure()
-        return super().event(event)
 
     def _measure(self) -> None:
         self.camera.set_widget(self.height(), self.width(), self.devicePixelRatioF())

@@ -137,6 +137,10 @@ class ImageLayer:
 
 def _paint(painter: QPainter, exposed: Rect, level: int, blocks: Iterable[Block]) -> None:
     """Paint blocks of the plane halved `level` times."""
+    if level == 0:
+        for block in blocks:
+            block.paint(painter, exposed)
+        return
     size = 2**level
     painter.save()
     painter.scale(size, size)

@@ -26,8 +26,8 @@ from PySide6.QtGui import QColor, QPainter
 from app.block import GREY_TABLE, Block
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
 from unet_core.edits import TILE, bounding_box
-from unet_core.labels import Labels, class_of
-from unet_core.outline import outline
+from unet_core.labels import Labels, class_of, classes_of
+from unet_core.outline import borders, outline
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
@@ -81,7 +81,7 @@ class _SparsePlane:
     def write(self, rect: Rect, values: NDArray[np.uint8]) -> Rect:
         """Set the pixels of `rect` to `values` `(height, width)`; outside the plane is ignored.
 
-        Returns the box around those that were different before.
+        Returns a box around those that were different before; of a small part it may be all of it.
         """
         changed = Rect(0, 0, 0, 0)
         inside = rect.intersect(self.rect)
@@ -100,6 +100,10 @@ class _SparsePlane:
                 self.blocks[row, column] = block
                 self._shared.discard((row, column))
             target = block.pixels[_within(part, whole)]
+            if part.height * part.width <= _SMALL:
+                target[...] = source
+                changed = changed.union(part)
+                continue
             box = bounding_box(target != source)
             if not box.empty:
                 target[...] = source
@@ -159,7 +163,8 @@ def _within(part: Rect, whole: Rect) -> tuple[slice, slice]:
 
 LabelStyle = Literal["both", "fill", "outline"]
 
-_MANY = 128 * 128
+_SMALL = 128 * 128
+"""Of fewer pixels, what comes from a brush, it takes longer to ask than to do."""
 
 _BORDER = 128
 """Added to a class's index where the pixel lies at the border of its object: the table decides how
@@ -252,9 +257,9 @@ class LabelLayer:
         return box
 
     def refresh(self, rect: Rect) -> Rect:
-        """Take over the labels inside `rect` now; returns the box around what looks different.
+        """Take over the labels inside `rect` now; returns a box around what looks different.
 
-        Looking is cheaper than repainting: a slow stroke changes a thin crescent of its brush.
+        For a large brush looking is cheaper than repainting: a slow stroke changes a thin crescent.
         """
         if self._labels is None:
             return Rect(0, 0, 0, 0)
@@ -280,16 +285,14 @@ def _indices(annotation: Annotation, plane: PlaneIndex, rect: Rect) -> NDArray[n
 def label_indices(labels: Labels) -> NDArray[np.uint8]:
     """Where in a label table labels find their colour: (height, width) of (height + 2, width + 2),
     whose rim of one pixel tells what lies around them."""
-    if labels.size > _MANY and (one := labels.min()) == labels.max():
+    if labels.size > _SMALL and (one := labels.min()) == labels.max():
         # What was filled is mostly of one kind; finding that out is far faster.
         shape = labels.shape[0] - 2, labels.shape[1] - 2
         return np.full(shape, min(class_of(int(one)), _BORDER - 1), np.uint8)
-    classes = (labels[1:-1, 1:-1] >> 24).astype(np.uint8)
-    indices: NDArray[np.uint8] = np.minimum(classes, _BORDER - 1)
-    cells = classes > BACKGROUND
-    if cells.any():
-        cells &= outline(labels)
-        indices |= cells.view(np.uint8) * np.uint8(_BORDER)
+    indices = borders(labels).view(np.uint8)
+    indices *= _BORDER
+    classes = classes_of(labels)[1:-1, 1:-1]
+    indices |= np.minimum(classes, _BORDER - 1)
     return indices
 
 
@@ -298,7 +301,7 @@ def label_table(
     style: LabelStyle = "both",
     hidden: frozenset[int] = frozenset(),
 ) -> list[int]:
-    """Colours (0xaarrggbb) of the indices: 0 is transparent, unknown classes are white.
+    """Colours (0xaarrggbb) of the indices: unlabelled is transparent, unknown classes are white.
 
     Of an index from 128 on the pixel lies at the border of its object.
     """
@@ -309,13 +312,11 @@ def label_table(
             continue
         color = classes[value - 1].color if value <= len(classes) else "#ffffff"
         area = _with_alpha(_mixed(color, "#ffffff", LABEL_WHITE), alpha)
-        border = area
-        if style == "both":
+        border = area  # as it stays for the background, which has no outline
+        if value != BACKGROUND and style == "both":
             border = _with_alpha(_mixed(color, "#000000", OUTLINE_BLACK), 255)
-        elif style == "outline":
-            # The background has no outline; it keeps its areas.
-            border = _with_alpha(_mixed(color, "#ffffff", LABEL_WHITE), 255)
-            area = area if value == BACKGROUND else 0
+        elif value != BACKGROUND and style == "outline":
+            area, border = 0, _with_alpha(_mixed(color, "#ffffff", LABEL_WHITE), 255)
         table[value], table[value + _BORDER] = area, border
     return table
 

@@ -17,7 +17,6 @@ from PySide6.QtGui import (
     QPainterPath,
     QPen,
     QPolygonF,
-    QRegion,
 )
 
 DARK = QColor(0, 0, 0, 150)
@@ -41,15 +40,15 @@ _LARGEST_PICTURE = 512.0
 """A circle of at most this radius, in device pixels, is kept as a picture."""
 
 
-def brush_region(centre: QPointF, radius: float) -> QRegion:
-    """What must be repainted where a brush circle comes or goes: a box, or a ring if it is large.
+def brush_boxes(centre: QPointF, radius: float) -> list[QRect]:
+    """What must be repainted where a brush circle comes or goes: a box, or several along a ring.
 
-    The ring is made of boxes, two for each of a few bands across the circle.
+    The ring of a large circle is made of two boxes for each of a few bands across it.
     """
     reach = radius + 3
     if radius < _RING_RADIUS:
-        return QRegion(_square(centre, max(reach, _CROSS + 3)))
-    region = QRegion(_square(centre, _CROSS + 3))
+        return [_square(centre, max(reach, _CROSS + 3))]
+    boxes = [_square(centre, _CROSS + 3)]
     hole = radius - 3
     height = 2 * reach / _RING_BANDS
     for band in range(_RING_BANDS):
@@ -61,13 +60,14 @@ def brush_region(centre: QPointF, radius: float) -> QRegion:
         inner = math.sqrt(max(hole**2 - farthest**2, 0.0))
         for left, right in ((-outer, -inner), (inner, outer)):
             box = QRectF(centre.x() + left, centre.y() + top, right - left, height)
-            region += box.toAlignedRect()
-    return region
+            boxes.append(box.toAlignedRect())
+    return boxes
 
 
 def _square(centre: QPointF, reach: float) -> QRect:
-    box = QRectF(centre.x() - reach, centre.y() - reach, 2 * reach, 2 * reach)
-    return box.toAlignedRect()
+    left, top = math.floor(centre.x() - reach), math.floor(centre.y() - reach)
+    side = math.ceil(2 * reach) + 1
+    return QRect(left, top, side, side)
 
 
 def paint_brush(painter: QPainter, centre: QPointF, radius: float, ratio: float) -> None:

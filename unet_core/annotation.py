@@ -29,7 +29,6 @@ from unet_core.labels import (
     Labels,
     class_of,
     classes_of,
-    difference,
     label,
     object_of,
     tally,
@@ -568,7 +567,7 @@ class Stroke:
         dirty = _NOWHERE
         for row, col, part in _split(box):
             if inside is not None:
-                mask = inside[_relative(part, box)]
+                mask = inside if part is box else inside[_relative(part, box)]
             elif path is not None:
                 mask = marked(path, part)
             elif is_far(start, end, radius, part):
@@ -596,7 +595,8 @@ class Stroke:
         if not changes:
             return None
         kind = "stroke" if self._label else "erase"
-        return Edit(kind, tuple(changes), self._gained, annotation.shape)
+        gained = {one: pixels for one, pixels in self._gained.items() if pixels}
+        return Edit(kind, tuple(changes), gained, annotation.shape)
 
     def cancel(self) -> Rect:
         """End the stroke as if it had never begun: a rectangle around the restored pixels."""
@@ -612,24 +612,26 @@ class Stroke:
         key = TileKey(*self._plane, row, col)
         tile = annotation._tile(key)
         where = _within(row, col, part)
-        if tile is None:
-            if self._label == 0 or not mask.any():
-                return False
-            lost = {0: int(np.count_nonzero(mask))}
-        else:
+        if tile is not None:
             region = tile.pixels[where]
             mask = mask & (region != self._label)
             if self._kept is not None:
                 mask &= ~self._kept[classes_of(region)]
-            lost = tally(region[mask])
-            if not lost:
-                return False
-        gained = difference({int(self._label): sum(lost.values())}, lost)
-        annotation._counts.change(gained)
-        self._gained = difference(self._gained, {one: -n for one, n in gained.items()})
+        painted = int(np.count_nonzero(mask))
+        if not painted or (tile is None and self._label == 0):
+            return False
+        lost = {0: painted} if tile is None else tally(region[mask])
+        self._count(painted, lost)
         self._own_tile(key, tile)[where][mask] = self._label
         self._rects[key] = self._rects.get(key, _NOWHERE).union(part)
         return True
+
+    def _count(self, painted: int, lost: Mapping[int, int]) -> None:
+        gained = {one: -pixels for one, pixels in lost.items()}
+        gained[int(self._label)] = painted
+        self._annotation._counts.change(gained)
+        for one, pixels in gained.items():
+            self._gained[one] = self._gained.get(one, 0) + pixels
 
     def _own_tile(self, key: TileKey, tile: Tile | None) -> TileArray:
         """The pixels of a tile for writing: a copy, unless this stroke already made one."""
@@ -674,14 +676,20 @@ def _split(rect: Rect) -> Iterator[tuple[int, int, Rect]]:
     """Cut a rectangle at the tile borders: (tile row, tile column, part of the rectangle)."""
     if rect.empty:
         return
-    for row in range(rect.y // TILE, (rect.bottom - 1) // TILE + 1):
-        for col in range(rect.x // TILE, (rect.right - 1) // TILE + 1):
+    rows = range(rect.y // TILE, (rect.bottom - 1) // TILE + 1)
+    cols = range(rect.x // TILE, (rect.right - 1) // TILE + 1)
+    if len(rows) == len(cols) == 1:  # as for most moves of a brush
+        yield rows[0], cols[0], rect
+        return
+    for row in rows:
+        for col in cols:
             yield row, col, rect.intersect(Rect(row * TILE, col * TILE, TILE, TILE))
 
 
 def _within(row: int, col: int, part: Rect) -> tuple[slice, slice]:
     """Index of a part of the plane within its tile."""
-    return _relative(part, Rect(row * TILE, col * TILE, TILE, TILE))
+    y, x = part.y - row * TILE, part.x - col * TILE
+    return slice(y, y + part.height), slice(x, x + part.width)
 
 
 def _relative(part: Rect, whole: Rect) -> tuple[slice, slice]:

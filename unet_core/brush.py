@@ -7,6 +7,7 @@ Pixel (r, c) covers [r, r + 1) x [c, c + 1), its centre lies at (r + 0.5, c + 0.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,24 @@ def around(start: Point, end: Point, radius: float) -> Rect:
 
 
 def capsule(start: Point, end: Point, radius: float, rect: Rect) -> npt.NDArray[np.bool_]:
-    """Which pixel centres of a rectangle lie within `radius` of a segment: bool (height, width)."""
-    y = np.arange(rect.y, rect.bottom)[:, None] + (0.5 - start[0])
-    x = np.arange(rect.x, rect.right)[None, :] + (0.5 - start[1])
-    dy, dx = end[0] - start[0], end[1] - start[1]
+    """Which pixel centres of a rectangle lie within `radius` of a segment: bool (height, width).
+
+    Not to be written to.
+    """
+    top, left, height, width = rect
+    inside = _capsule if height * width > _SMALL else _kept_capsule
+    return inside(
+        start[0] - top, start[1] - left, end[0] - top, end[1] - left, radius, height, width
+    )
+
+
+def _capsule(
+    top: float, left: float, bottom: float, right: float, radius: float, height: int, width: int
+) -> npt.NDArray[np.bool_]:
+    """A segment from (top, left) to (bottom, right) in a rectangle that begins at (0, 0)."""
+    y = np.arange(height)[:, None] + (0.5 - top)
+    x = np.arange(width)[None, :] + (0.5 - left)
+    dy, dx = bottom - top, right - left
     length2 = dy * dy + dx * dx
     if length2 > 0:
         along = y * (dy / length2) + x * (dx / length2)
@@ -39,7 +54,13 @@ def capsule(start: Point, end: Point, radius: float, rect: Rect) -> npt.NDArray[
         y = y - along * dy
         x = x - along * dx
     inside: npt.NDArray[np.bool_] = y * y + x * x <= radius * radius
+    inside.flags.writeable = False
     return inside
+
+
+# At 1:1 a hand makes the same few moves again and again.
+_kept_capsule = lru_cache(512)(_capsule)
+_SMALL = 128 * 128
 
 
 def is_far(start: Point, end: Point, radius: float, rect: Rect) -> bool:

@@ -53,9 +53,9 @@ def tally(labels: Labels) -> dict[int, int]:
     """How often each label occurs in an array of any shape."""
     if not labels.size:
         return {}
-    if (value := labels.min()) == labels.max():
-        # What a brush paints over is mostly of one kind; finding that out is far faster.
-        return {int(value): labels.size}
+    # What a brush paints over is mostly of one kind; finding that out is far faster.
+    if (first := labels.item(0)) == labels.item(-1) and not np.count_nonzero(labels != first):
+        return {first: labels.size}
     values, counts = np.unique(labels, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 

@@ -17,10 +17,16 @@ def outline(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     at the border when one of its four neighbours has another value: the line is one pixel thick and
     lies inside the region, and where two regions touch, each has its own.
     """
+    border = borders(labels)
+    border &= labels[1:-1, 1:-1] != 0
+    return border
+
+
+def borders(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """As `outline`, but with the border of what is not labelled, too."""
     below = labels[:-1, 1:-1] != labels[1:, 1:-1]
     beside = labels[1:-1, :-1] != labels[1:-1, 1:]
     border: NDArray[np.bool_] = below[:-1] | below[1:]
     border |= beside[:, :-1]
     border |= beside[:, 1:]
-    border &= labels[1:-1, 1:-1] != 0
     return border

@@ -65,7 +65,16 @@ def test_zoom_has_limits_and_steps_that_qt_can_sample(height, width, ratio, fact
     smallest = min(made.fit_zoom / 2, 1.0)
     assert min(smallest, MAX_ZOOM) * 0.998 <= made.zoom <= max(smallest, MAX_ZOOM) * 1.002
     steps = 65536 / (made.zoom * ratio)
-    assert 0 < steps - math.floor(steps) < 0.01
+    one_to_one = made.zoom * ratio == pytest.approx(1, abs=1e-12)  # then Qt copies
+    assert one_to_one or 0 < steps - math.floor(steps) < 0.01
+
+
+@given(ratios)
+def test_one_to_one_is_exactly_so(ratio) -> None:
+    """So that Qt copies the image's pixels and resamples nothing."""
+    made = camera(4096, 4096, ratio=ratio)
+    made.look_at(Point(2000, 2000), 1.000003 / ratio)
+    assert made.zoom * ratio == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize(("zoom", "ratio"), [(1, 1.0), (8, 1.0), (0.125, 1.0), (2, 2.0)])

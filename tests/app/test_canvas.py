@@ -329,3 +329,12 @@ def test_a_forged_tile_is_told_and_painting_goes_on(qapp, tmp_path):
         on_screen(view)
         QApplication.processEvents()
         assert told == ["The labels of t 0, z 0, tile 0, 0 are damaged."]
+
+
+def test_a_screen_of_another_ratio_is_noticed_when_it_is_painted(view):
+    look(view, 1.0)
+    ratio = view.devicePixelRatioF()
+    view.camera.set_widget(view.height(), view.width(), 2 * ratio)
+    view.update()
+    on_screen(view)
+    assert view.camera.ratio == ratio

@@ -137,6 +137,10 @@ def test_touching_cells_are_outlined_apart_and_the_background_is_not() -> None:
     assert dirty == Rect(17, 17, 6, 6)
     red = painted(layer.paint, 40, 60)[..., 0] == 255
     assert red[17, 18:22].all() and not red[17, 17] and not red[18:22, 18:22].any()
+    layer.set_style("both")
+    around = painted(layer.paint, 40, 60)
+    assert (around[classes == 1] == around[0, 0]).all()
+    assert (around[10, 10:50] != around[12, 12]).any(axis=1).all()
     layer.set_style("both", hidden=frozenset({2}))
     assert not painted(layer.paint, 40, 60)[10:30, 10:50].any()
 

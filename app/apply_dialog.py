@@ -25,10 +25,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.engine import FolderRequest, Source
 from app.export_dialog import SOURCES
 from app.jobs import Job, JobError, Steps
 from app.opening import IMAGE_FILTER
+from app.requests import FolderRequest, Source
 from unet_core.export import ExportError
 from unet_core.export_presets import PRESETS
 

@@ -9,11 +9,12 @@ from PySide6.QtWidgets import QWidget
 
 from app.apply_dialog import ApplyDialog
 from app.document import Document, OtherImage
-from app.engine import Applied, Engine, FolderRequest
+from app.engine import Engine
 from app.exporting import folder_command, tell_written
 from app.files import Files
 from app.messages import Message, MessageBar, ProgressStrip
 from app.panels.prediction import LEVELS, PredictionPanel
+from app.requests import Applied, FolderRequest
 from unet_core.batch import BatchProgress, duration_in_words
 from unet_core.export import DEFAULT_MIN_SIZE
 from unet_core.export_presets import methods_sentence

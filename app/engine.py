@@ -4,146 +4,54 @@ Training, live prediction and export take turns; none runs beside another, so no
 half-changed weights. While training runs, the same job predicts what is in view between two steps.
 Before any training, each stroke is answered at once by a head fitted to all of them (see
 `unet_core.head`). torch is imported only inside jobs: the window is there before it.
+
+All of this module runs in the GUI thread. What runs in the job's is in `learning` and `writing`,
+and what lies between the two in `workshop`.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal, Slot
 
 from app.document import OtherImage
-from app.jobs import Job, JobError, Latest, Steps
+from app.jobs import Job, JobError
 from app.labelled_images import LabelledImages
-from app.sentences import known_sentence
+from app.learning import Loaded, loading, predicting, training
+from app.requests import (
+    BUNDLED,
+    MODEL_FILE,
+    Applied,
+    Exported,
+    ExportRequest,
+    FolderRequest,
+    TrainingProgress,
+)
+from app.workshop import (
+    DeviceFound,
+    Exchange,
+    Given,
+    JobSteps,
+    ModelFile,
+    View,
+    Workshop,
+    file_of,
+    giving_back,
+)
+from app.writing import applying, exporting
 from unet_core.annotation import Annotation, ClassInfo
-from unet_core.export import DEFAULT_MIN_SIZE, check_target
 from unet_core.stack import PlaneIndex, Stack
 from unet_core.tiling import Rect
 
 if TYPE_CHECKING:
-    import torch
-
-    from unet_core.batch import Outcome, Task
-    from unet_core.head import InstantHead
-    from unet_core.instant import InstantAnswer
-    from unet_core.live import LivePrediction, PredictedTile
+    from unet_core.live import PredictedTile
     from unet_core.model import Model
-    from unet_core.patches import TrainingSet
-
-logger = logging.getLogger(__name__)
-
-View = tuple[PlaneIndex, Rect]
-
-FIRST_ANSWER_SECONDS = 1.0
-"""So long what is in view may be predicted before the first training step."""
-
-Source = Literal["annotation", "prediction", "both"]
-
-BUNDLED = "bundled"
-MODEL_FILE = "file"
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """What the training panel shows after a step."""
-
-    step: int
-    loss: float | None
-    """None before the first step."""
-    fraction: float
-    eta: float | None
-    elapsed: float
-    verdict: str
-    """How well it does on strokes kept aside, in one sentence."""
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """A file to be written."""
-
-    path: Path
-    what: str
-    """The id of one of `export_presets.PRESETS`, "annotation" for the classes as they were painted,
-    or "model"."""
-    threshold: float = 0.5
-    min_size: int = DEFAULT_MIN_SIZE
-    source: Source = "prediction"
-    """What the masks are made from; "both": with the annotation on top."""
-    plane: PlaneIndex | None = None
-    """Only this one."""
-
-    @property
-    def preset(self) -> str:
-        """The id of the preset that writes it."""
-        return "classes" if self.what == "annotation" else self.what
-
-    @property
-    def painted(self) -> bool:
-        """Whether the annotation goes into it."""
-        return self.what == "annotation" or self.source != "prediction"
-
-    @property
-    def predicted(self) -> bool:
-        """Whether the prediction goes into it."""
-        return self.what != "annotation" and self.source != "annotation"
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export has written."""
-
-    request: ExportRequest
-    model: Model | None
-    """The model that was shown then; None: the bundled one."""
-    objects: int | None = None
-    methods: str = ""
-    """How the masks were made, to paste into a paper."""
-
-
-@dataclass(frozen=True)
-class FolderRequest:
-    """Many images to be predicted with the model that is shown."""
-
-    images: tuple[Path, ...]
-    """Images, and folders of images; of the project, all that it holds."""
-    folder: Path
-    """Where the files go."""
-    presets: tuple[str, ...]
-    threshold: float = 0.5
-    min_size: int = DEFAULT_MIN_SIZE
-    resume: bool = True
-    """Skip images whose files are all there."""
-    keep_model: bool = True
-    """Also write the model there, unless a file holds it already."""
-    source: Source = "prediction"
-    """What the masks are made from; what was painted is known of the project's images only."""
-
-    @property
-    def painted(self) -> bool:
-        """Whether annotations go into the masks."""
-        return self.source != "prediction"
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What has become of many images."""
-
-    request: FolderRequest
-    model: Model | None
-    """The model that was shown then; None: the bundled one."""
-    outcomes: tuple[Outcome, ...]
-    kept: Path | None = None
-    """Where the model was written."""
 
 
 class Engine(QObject):
@@ -187,8 +95,6 @@ class Engine(QObject):
         self.start = BUNDLED
         self._stack: Stack | None = None
         self._ranges: NDArray[np.float32] = np.zeros((1, 2), np.float32)
-        self._classes: tuple[ClassInfo, ...] = ()
-        self._live = True
         self._job: Job | None = None
         self._busy = "idle"
         self._next: Callable[[], None] | None = None
@@ -199,19 +105,11 @@ class Engine(QObject):
         self._closing = False
         self._last_view: View | None = None
         self._last_labels: Annotation | None = None
-        self._exchange = _Exchange(None)
+        self._exchange = Exchange(None, self.tiles_ready.emit)
         self._labelled = LabelledImages(self.said.emit)
-        # Touched by the running job only, and there is but one:
-        self._device: torch.device | None = None
-        self._prediction: LivePrediction | None = None
-        self._answering: InstantAnswer | None = None
-        self._answered: Annotation | None = None
-        """The labels to which `_instant` is the answer."""
-        self._instant: Model | None = None
-        self._trained: Model | None = None
-        self._settled = False
-        self._saved: tuple[Model, Path] | None = None
-        """A model, and the file that holds it."""
+        self._saved: ModelFile | None = None
+        # The running job's own, changed here only where none runs:
+        self._own = Workshop()
 
     # --- what the window asks for --------------------------------------------------------------
 
@@ -226,17 +124,11 @@ class Engine(QObject):
 
         None: the bundled one, which knows nothing of the strokes.
         """
-        return self.model or self._instant
+        return self.model or self._own.instant
 
     def file_of(self, model: Model | None) -> str | None:
         """What `limn predict` calls this very model; None where no file is known to hold it."""
-        if model is None:
-            return BUNDLED
-        if self._saved is None or self._stack is None:
-            return None
-        saved, path = self._saved
-        fits = saved is model and model.channels == self._stack.shape[2]
-        return str(path) if fits and path.is_file() else None
+        return file_of(model, self._stack, self._saved)
 
     @property
     def labels_waiting(self) -> bool:
@@ -262,7 +154,7 @@ class Engine(QObject):
 
     def _leave_image(self, stack: Stack | None) -> None:
         # At once: a job that still reads the former image must not get views of the new one.
-        self._exchange = _Exchange(stack)
+        self._exchange = self._exchange.of_image(stack)
         self._last_view = self._last_labels = None
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
@@ -271,7 +163,7 @@ class Engine(QObject):
         The next training takes them up, as far as they are painted. A class that nobody has
         painted changes no pixel of what is predicted.
         """
-        self._classes = tuple(classes)
+        self._exchange.classes = tuple(classes)
         self._predict_if_idle()
 
     def set_model(self, model: Model | None) -> None:
@@ -289,7 +181,7 @@ class Engine(QObject):
         if self._stack is None or self._occupied:
             self.start_changed.emit(self.start)
         elif isinstance(start, Path):
-            self._after_job(lambda: self._start("loading", partial(self._loading, start)))
+            self._after_job(lambda: self._start("loading", partial(loading, start)))
         else:
             self._after_job(lambda: self._take_model(None, start))
 
@@ -303,7 +195,7 @@ class Engine(QObject):
 
     def set_live(self, live: bool) -> None:
         """Switch live prediction on or off."""
-        self._live = live
+        self._exchange.live = live
         if live:
             self._look_again()
             self._predict_if_idle()
@@ -324,7 +216,7 @@ class Engine(QObject):
             self.training_finished.emit("Stopped before the first step.", False)
             return
         # What is painted until the present job has ended counts, too.
-        self._start("training", partial(self._training, self._last_labels or labels))
+        self._start("training", partial(training, self._last_labels or labels))
 
     def update_labels(self, labels: Annotation) -> None:
         """Newer labels (a snapshot): training under way goes on with them.
@@ -339,7 +231,7 @@ class Engine(QObject):
 
     def export(self, request: ExportRequest, labels: Annotation | None = None) -> None:
         """Write a file; `labels` is a snapshot, where the request asks for what was painted."""
-        self._export(partial(self._exporting, request, labels), applies=False)
+        self._export(partial(exporting, request, labels), applies=False)
 
     def apply(
         self, request: FolderRequest, labelled: Mapping[Path, OtherImage] | None = None
@@ -348,9 +240,9 @@ class Engine(QObject):
 
         `labelled`: the images of the project, by their paths, where the request asks for those.
         """
-        self._export(partial(self._applying, request, labelled or {}), applies=True)
+        self._export(partial(applying, request, labelled or {}), applies=True)
 
-    def _export(self, steps: Callable[[_Exchange], Steps], *, applies: bool) -> None:
+    def _export(self, steps: JobSteps, *, applies: bool) -> None:
         if self._stack is None:
             return
         if occupied := self._occupied:
@@ -410,13 +302,17 @@ class Engine(QObject):
         if self._busy not in ("exporting", "loading"):
             self._job.stop()
 
-    def _start(self, busy: str, steps: Callable[[_Exchange], Steps]) -> None:
+    def _start(self, busy: str, steps: JobSteps) -> None:
         if busy != "predicting":
             self._asked = ""
         if busy == "training":
             self._exchange.labels.take()  # it starts with the newest
-            self._trained, self._settled = None, False
-        job = Job(partial(self._giving_back, busy, steps, self._exchange), self)
+            self._own.begin_training()
+        run = partial(steps, self._own, self._given())
+        if busy in ("training", "exporting"):
+            # Not after each prediction: the next one comes soon, and would ask for the same again.
+            run = partial(giving_back, self._own, run)
+        job = Job(run, self)
         self._job = job
         self._set_busy(busy)
         job.progressed.connect(self._on_progress)
@@ -428,16 +324,35 @@ class Engine(QObject):
             self.training_started.emit()
         job.start()
 
+    def _given(self) -> Given:
+        assert self._stack is not None
+        return Given(
+            exchange=self._exchange,
+            stack=self._stack,
+            ranges=self._ranges,
+            labelled=self._labelled,
+            model=self.model,
+            start=self.start,
+            saved=self._saved,
+            device_name=self.device_name,
+            seed=self.seed,
+            training_steps=self.training_steps,
+            training_seconds=self.training_seconds,
+            say=self.said.emit,
+        )
+
     def _set_busy(self, busy: str) -> None:
         if busy != self._busy:
             self._busy = busy
             self.busy_changed.emit(busy)
 
+    # --- what comes of it ----------------------------------------------------------------------
+
     @Slot(object)
     def _on_progress(self, report: object) -> None:
         if isinstance(report, TrainingProgress):
             self.training_progress.emit(report)
-        elif isinstance(report, _DeviceFound):
+        elif isinstance(report, DeviceFound):
             self.device_found.emit(report.label)
         elif self.applies:
             self.apply_progress.emit(report)
@@ -447,23 +362,23 @@ class Engine(QObject):
     @Slot(object)
     def _on_success(self, result: object) -> None:
         if self._busy == "training":
-            self._accept_model("Settled" if self._settled else "Trained", by_itself=True)
-        elif isinstance(result, _Loaded):
+            self._accept_model("Settled" if self._own.settled else "Trained", by_itself=True)
+        elif isinstance(result, Loaded):
             if result.exchange is self._exchange:  # else it was meant for another image
-                self._saved = (result.model, result.path)
+                self._saved = ModelFile(result.model, result.path)
                 self._take_model(result.model, MODEL_FILE)
                 self.model_trained.emit(result.model)
         elif isinstance(result, Exported):
             self._tell_exported(result)
         elif isinstance(result, Applied):
             if result.kept is not None and result.model is not None:
-                self._saved = (result.model, result.kept)
+                self._saved = ModelFile(result.model, result.kept)
             self.apply_finished.emit(result)
 
     def _tell_exported(self, done: Exported) -> None:
         path = done.request.path
         if done.request.what == "model" and done.model is not None:
-            self._saved = (done.model, path.absolute())
+            self._saved = ModelFile(done.model, path.absolute())
         many = "1 object" if done.objects == 1 else f"{done.objects} objects"
         objects = "" if done.objects is None else f"{many}. "
         self.export_finished.emit(f"{objects}Written to {path}", path, done)
@@ -504,15 +419,15 @@ class Engine(QObject):
         self._predict_if_idle()
 
     def _accept_model(self, verb: str, *, by_itself: bool = False) -> None:
-        trained, self._trained = self._trained, None
+        trained, self._own.trained = self._own.trained, None
         steps = 0 if trained is None else int(trained.provenance["steps"])
         if trained is None or not steps:
-            self._answered = None  # back to the instant answer
+            self._own.answered = None  # back to the instant answer
             self.training_finished.emit(f"{verb} before the first step.", False)
             self._look_again()
             return
         self.model = trained
-        self._forget_instant()
+        self._own.forget_answer()
         self.model_trained.emit(trained)
         many = "1 step" if steps == 1 else f"{steps} steps"
         if verb == "Settled":
@@ -521,6 +436,8 @@ class Engine(QObject):
             sentence = f"{verb}: {many} in {trained.provenance['seconds']:.0f} s"
         self.training_finished.emit(sentence, by_itself)
         self._look_again()
+
+    # --- between two jobs ----------------------------------------------------------------------
 
     def _look_again(self) -> None:
         """What the user looks at is to be predicted, be it for the second time."""
@@ -533,13 +450,13 @@ class Engine(QObject):
         if (
             self._job is None
             and not self._closing
-            and self._live
+            and self._exchange.live
             and self._stack is not None
             and not self._passed
-            and self._classes
+            and self._exchange.classes
             and (self._exchange.view.waiting or (self.model is None and self.labels_waiting))
         ):
-            self._start("predicting", self._predicting)
+            self._start("predicting", predicting)
 
     def _take_stack(self, stack: Stack | None, ranges: NDArray[np.float32] | None) -> None:
         self._stack = stack
@@ -549,7 +466,7 @@ class Engine(QObject):
 
     def _take_image(self, stack: Stack, ranges: NDArray[np.float32]) -> None:
         self._stack, self._ranges = stack, ranges
-        self._prediction = self._answered = None
+        self._own.leave_image()
         self._exchange.tiles.take()
         self.predictions_stale.emit()
         self._look_again()
@@ -557,348 +474,8 @@ class Engine(QObject):
     def _take_model(self, model: Model | None, start: str) -> None:
         """Another session: all that was predicted is of yesterday."""
         self.model, self.start = model, start
-        self._prediction = None
-        self._forget_instant()
+        self._own.leave_model()
         self._exchange.tiles.take()
         self.start_changed.emit(start)
         self.predictions_stale.emit()
         self._look_again()
-
-    def _forget_instant(self) -> None:
-        self._answering = self._answered = self._instant = None
-
-    # --- generators: they run in the job's thread ----------------------------------------------
-
-    def _prepared(
-        self, exchange: _Exchange
-    ) -> Generator[Any, None, tuple[torch.device, LivePrediction]]:
-        """The device and the live prediction, made on first use."""
-        from unet_core.device import choose_device, describe, prepare_thread
-        from unet_core.live import LivePrediction
-
-        prepare_thread()
-        if self._device is None:
-            self._device = choose_device(self.device_name)
-            yield _DeviceFound(describe(self._device))
-        if self._prediction is None:
-            assert self._stack is not None
-            self._prediction = LivePrediction(
-                self._stack,
-                self._ranges,
-                self._device,
-                partial(self._deliver, exchange.tiles),
-                self.said.emit,
-            )
-            self._prediction.show(self._to_show())
-        return self._device, self._prediction
-
-    def _giving_back(
-        self, busy: str, steps: Callable[[_Exchange], Steps], exchange: _Exchange
-    ) -> Steps:
-        """A job whose memory, where it takes much, is given back when it ends, however it ends.
-
-        Not after each prediction: the next one comes soon, and would ask for the same again.
-        """
-        try:
-            return (yield from steps(exchange))
-        finally:
-            if busy in ("training", "exporting") and self._device is not None:
-                from unet_core.device import release
-
-                release(self._device)
-
-    def _to_show(self) -> Model:
-        """A copy of the model that is shown and exported, for the image's channels."""
-        from unet_core.model import Model
-
-        assert self._stack is not None
-        return (self.shown_model or Model.bundled()).adapted(self._stack.shape[2])
-
-    def _to_train(self, values: Sequence[int]) -> Model:
-        """A copy of the model that training on labels of these values starts from.
-
-        It has as many classes as are painted, so that `limn train` on the same labels has as many;
-        and it never is the instant answer: training begins with one of its own, for the same
-        reason.
-        """
-        from unet_core.model import Model
-
-        assert self._stack is not None
-        channels = self._stack.shape[2]
-        if self.model is None and self.start != BUNDLED:
-            classes = self._classes[: max(2, *values, 0)]
-            start = Model.fresh(self.start, channels, classes, self.seed)
-        else:
-            start = self.model or Model.bundled()
-            start = start.adapted(channels, self._classes[: max(len(start.classes), *values, 0)])
-        start.pixel_size = self._stack.pixel_size
-        return start
-
-    def _deliver(self, box: _TileBox, tile: PredictedTile) -> None:
-        if box.put(tile):
-            self.tiles_ready.emit()
-
-    def _predicting(self, exchange: _Exchange) -> Steps:
-        _, prediction = yield from self._prepared(exchange)
-        while True:
-            if view := exchange.view.take():
-                prediction.look_at(*view)
-            if self.model is None and (labels := exchange.labels.take()):
-                yield from self._answer(labels, prediction)
-            if not prediction.step():
-                return None
-            yield None
-
-    def _answer(self, labels: Annotation, prediction: LivePrediction) -> Steps:
-        """Show what the strokes alone tell; the bundled network where they are too few."""
-        from unet_core.instant import InstantAnswer
-        from unet_core.model import Model
-        from unet_core.patches import TrainingSet
-
-        assert self._stack is not None and self._device is not None
-        if labels is self._answered:
-            return
-        if self._answering is None:
-            start = Model.bundled().adapted(self._stack.shape[2])
-            self._answering = InstantAnswer(start, self._device)
-        data = yield from self._labelled.joined(TrainingSet.of(self._stack, labels, self._ranges))
-        yield None
-        former = self._instant
-        self._instant = yield from self._answering.fit(data, self._classes)
-        self._answered = labels
-        if self._instant is not None:
-            self._instant.pixel_size = self._stack.pixel_size
-        if self._instant is not None or former is not None:
-            prediction.show(self._to_show())
-
-    def _training(self, labels: Annotation, exchange: _Exchange) -> Steps:
-        from unet_core.device import choose_device, is_out_of_memory, release
-        from unet_core.patches import TrainingSet
-
-        assert self._stack is not None
-        device, prediction = yield from self._prepared(exchange)
-        data = yield from self._labelled.joined(TrainingSet.of(self._stack, labels, self._ranges))
-        yield None
-        start = self._to_train(data.values)
-        bundled = self.model is None and self.start == BUNDLED
-        head = self._answering.head if bundled and self._answering is not None else None
-        try:
-            yield from self._fitting(start, data, device, prediction, exchange, head)
-            return None
-        except (RuntimeError, MemoryError) as error:
-            if device.type == "cpu" or not is_out_of_memory(error):
-                raise
-        # Only out here does the failed step let go of its memory.
-        release(device)
-        self.said.emit("The graphics card has run out of memory; training goes on on the CPU.")
-        if self._trained is not None and self._trained.provenance["steps"]:
-            start = self._trained.copy()
-        yield from self._fitting(start, data, choose_device("cpu"), prediction, exchange)
-        return None
-
-    def _fitting(
-        self,
-        start: Model,
-        data: TrainingSet,
-        device: torch.device,
-        prediction: LivePrediction,
-        exchange: _Exchange,
-        head: InstantHead | None = None,
-    ) -> Steps:
-        """Train and, between two steps, predict.
-
-        `head` is the instant answer's, where that is to the same start: it need not look at the
-        strokes again.
-        """
-        from unet_core.patches import TrainingSet
-        from unet_core.training import fit
-
-        assert self._stack is not None
-        fitting = fit(
-            start,
-            data,
-            device=device,
-            seed=self.seed,
-            steps=self.training_steps,
-            seconds=self.training_seconds,
-            head=head,
-        )
-        newer: TrainingSet | None = None
-        shown = -1
-        try:
-            while True:
-                report = fitting.send(newer)
-                # From here on what was learned is kept, should the user stop.
-                self._trained, self._settled = report.model, report.settled
-                yield TrainingProgress(
-                    report.step,
-                    report.loss,
-                    report.fraction,
-                    report.eta if np.isfinite(report.eta) else None,
-                    report.elapsed,
-                    str(report.verdict),
-                )
-                if view := exchange.view.take():
-                    prediction.look_at(*view)
-                if self._live:
-                    first = shown < 0
-                    # Better weights wait until the whole view has been predicted with the former
-                    # ones, but for the first: they may hold an answer where there was none.
-                    if report.generation != shown and (prediction.idle or first):
-                        prediction.show(report.model)
-                        shown = report.generation
-                    until = time.monotonic() + (FIRST_ANSWER_SECONDS if first else 0)
-                    while prediction.step():
-                        yield None
-                        if time.monotonic() >= until:
-                            break
-                # As late as can be: what is painted up to here is learned, even after the last
-                # step. A class that is painted for the first time waits for the next training.
-                newer = None
-                if painted := exchange.labels.take():
-                    highest = len(start.classes)
-                    own = TrainingSet.of(self._stack, painted, self._ranges, highest)
-                    newer = yield from self._labelled.joined(own, highest)
-        except StopIteration:
-            pass
-        finally:
-            fitting.close()  # it may still take over better weights
-            if self._trained is not None:
-                self._trained = self._trained.copy()
-                prediction.show(self._trained)
-        return None
-
-    def _loading(self, path: Path, exchange: _Exchange) -> Steps:
-        from unet_core.model import Model, ModelError
-
-        model = Model.load(path)
-        yield None
-        if len(model.classes) > len(self._classes):
-            raise ModelError(
-                f"{path.name} knows {len(model.classes)} classes, but there are only "
-                f"{len(self._classes)} here: add the others first."
-            )
-        return _Loaded(model, path.absolute(), exchange)
-
-    def _exporting(
-        self, request: ExportRequest, labels: Annotation | None, exchange: _Exchange
-    ) -> Steps:
-        assert self._stack is not None
-        stack, shown = self._stack, self.shown_model
-        if request.what == "model":
-            check_target(request.path, stack, overwrite=True)
-            self._to_show().save(request.path)
-            yield None
-            return Exported(request, shown)
-        from unet_core.export_presets import methods_sentence, write_presets
-
-        device = None
-        if request.predicted:
-            device, _ = yield from self._prepared(exchange)
-        written = yield from write_presets(
-            {request.preset: request.path},
-            stack,
-            annotation=labels if request.painted else None,
-            classes=self._classes,
-            model=self._to_show() if request.predicted else None,
-            ranges=self._ranges,
-            device=device,
-            plane=request.plane,
-            threshold=request.threshold,
-            min_size=request.min_size,
-            overwrite=True,
-            say=self.said.emit,
-        )
-        return Exported(request, shown, written.objects, methods_sentence(written.notes))
-
-    def _applying(
-        self,
-        request: FolderRequest,
-        labelled: Mapping[Path, OtherImage],
-        exchange: _Exchange,
-    ) -> Steps:
-        from unet_core.batch import plan, predict_all
-        from unet_core.export import make_folder
-        from unet_core.model import Model
-        from unet_core.segment import fingerprint
-
-        shown = self.shown_model
-        tasks = [
-            _with_labels(task, labelled, request)
-            for task in plan(request.images, request.presets, request.folder)
-        ]
-        if request.source == "annotation":
-            tasks = [task for task in tasks if task.annotation is not None]
-        make_folder(request.folder)
-        model = device = kept = None
-        if request.source != "annotation":
-            device, _ = yield from self._prepared(exchange)
-            model = Model.bundled() if shown is None else shown.copy()
-        if model is not None and request.keep_model and self.file_of(shown) is None:
-            kept = request.folder.absolute() / f"limn_model_{fingerprint(model)[:8]}.safetensors"
-            model.save(kept)
-            yield None
-        outcomes = yield from predict_all(
-            tasks,
-            model,
-            device,
-            classes=self._classes if request.painted else (),
-            adapt=shown is None,
-            threshold=request.threshold,
-            min_size=request.min_size,
-            resume=request.resume,
-            explain=known_sentence,
-            say=self.said.emit,
-        )
-        return Applied(request, shown, tuple(outcomes), kept)
-
-
-def _with_labels(task: Task, labelled: Mapping[Path, OtherImage], request: FolderRequest) -> Task:
-    """The same task with what is known of an image of the project."""
-    known = labelled.get(task.image)
-    if known is None or known.reference is None:
-        return task
-    painted = known.annotation if request.painted and known.annotation.counts() else None
-    return replace(task, annotation=painted, reading=known.reference.reading)
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    model: Model
-    path: Path
-    exchange: _Exchange
-
-
-@dataclass(frozen=True)
-class _DeviceFound:
-    label: str
-
-
-class _TileBox:
-    """Tiles on their way to the GUI: at most one for each place, the newest."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tiles: dict[tuple[PlaneIndex, Rect], PredictedTile] = {}
-
-    def put(self, tile: PredictedTile) -> bool:
-        """Leave a tile; True when the box was empty, so that the reader must be told."""
-        with self._lock:
-            was_empty = not self._tiles
-            self._tiles[tile.plane, tile.rect] = tile
-            return was_empty
-
-    def take(self) -> list[PredictedTile]:
-        with self._lock:
-            tiles, self._tiles = self._tiles, {}
-            return list(tiles.values())
-
-
-class _Exchange:
-    """What passes between the GUI thread and the job's about one image."""
-
-    def __init__(self, stack: Stack | None) -> None:
-        self.stack = stack
-        self.view: Latest[View] = Latest()
-        self.labels: Latest[Annotation] = Latest()
-        self.tiles = _TileBox()

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.engine import ExportRequest, Source
+from app.requests import ExportRequest, Source
 from unet_core.atomic import os_reason
 from unet_core.export import mask_path
 from unet_core.export_presets import PRESETS, Preset

@@ -15,10 +15,11 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from app.document import Document
-from app.engine import Engine, Exported, ExportRequest, FolderRequest, Source
+from app.engine import Engine
 from app.export_dialog import PLAIN, ExportDialog, sources_of
 from app.messages import Message, MessageBar, ProgressStrip
 from app.panels.prediction import LEVELS, PredictionPanel
+from app.requests import Exported, ExportRequest, FolderRequest, Source
 from app.settings import Settings
 from unet_core.export import DEFAULT_MIN_SIZE, Progress
 from unet_core.export_presets import PRESETS, preset

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.document import FIRST_CELL_CLASS, Document
 from app.import_dialog import ImportDialog, ImportOptions, Look, Meaning, picture_of
-from app.jobs import Job, JobError, OneJob, Steps
+from app.jobs import InTurn, JobError, OneJob, Steps
 from app.messages import Message, MessageBar, ProgressStrip
 from app.settings import Settings
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo, Edit
@@ -69,12 +69,15 @@ class Importing(QObject):
         self._settings = settings
         self._messages = messages
         self._strip = strip
-        self._job: Job | None = None
         self._path = Path()
         self._options = ImportOptions()
         self._wanted = False
         """Whether what is read is still to be taken in."""
         self._dialog: ImportDialog | None = None
+        self._reading = InTurn(self)
+        self._reading.progressed.connect(self._progressed)
+        self._reading.failed.connect(self._failed)
+        self._reading.finished.connect(self._part_finished)
         self._looking = OneJob(self)
         self._looking.progressed.connect(self._look_progressed)
         self._looking.failed.connect(self._look_failed)
@@ -91,7 +94,7 @@ class Importing(QObject):
     @property
     def busy(self) -> bool:
         """Whether a file is being read, or looked at."""
-        return self._job is not None or self._looking.busy
+        return self._reading.busy or self._looking.busy
 
     @Slot()
     def ask(self) -> None:
@@ -173,7 +176,7 @@ class Importing(QObject):
         self._read()
 
     def _is_occupied(self) -> bool:
-        occupied = self._job is not None or not self._strip.isHidden()
+        occupied = self._reading.busy or not self._strip.isHidden()
         if occupied:
             self._messages.show_error(
                 "Something else is under way: wait or cancel it, then import."
@@ -193,12 +196,7 @@ class Importing(QObject):
         )
 
     def _read(self) -> None:
-        self._job = Job(partial(_read_steps, self._source(), self._options), self)
-        self._job.progressed.connect(self._progressed)
-        self._job.succeeded.connect(self._succeeded)
-        self._job.failed.connect(self._failed)
-        self._job.finished.connect(self._finished)
-        self._job.start()
+        self._reading.run(partial(_read_steps, self._source(), self._options), self._succeeded)
 
     @Slot()
     def _count_revision(self) -> None:
@@ -210,12 +208,10 @@ class Importing(QObject):
             text = f"Importing {self._path.name}: {progress.text}"
             self._strip.set_progress(progress.done, progress.total, text)
 
-    @Slot(object)
     def _succeeded(self, found: Imported) -> None:
-        if not self._wanted:
-            return
         if self._revision != self._read_at or self._document.stroking:
-            return  # it is read once more, see `_finished`
+            self._reading.later(self._read)  # the labels have changed meanwhile
+            return
         self._end()
         self._take(found)
 
@@ -265,24 +261,13 @@ class Importing(QObject):
             self._messages.show_error(error.sentence, error.details)
 
     @Slot()
-    def _finished(self) -> None:
-        if self._job is not None:
-            self._job.deleteLater()
-        self._job = None
-        if self._closing:
-            self._part_finished()
-        elif self._wanted:
-            self._read()  # the labels have changed meanwhile
-
-    @Slot()
     def cancel(self) -> None:
         """Take nothing in: the user says so, or another image comes."""
         if self._dialog is not None:
             self._dialog.reject()
         if self._wanted:
             self._end()
-        if self._job is not None:
-            self._job.stop()
+        self._reading.cancel()
 
     def _end(self) -> None:
         """The strip is free for others, whatever the thread still does."""
@@ -293,7 +278,7 @@ class Importing(QObject):
         """Change nothing any more. True while a thread still runs; then `finished` will come."""
         self._closing = True
         self.cancel()
-        self._running = (self._job is not None) + self._looking.shutdown()
+        self._running = self._reading.shutdown() + self._looking.shutdown()
         return self._running > 0
 
     @Slot()

@@ -1,4 +1,7 @@
-"""Work off the GUI thread: a Job drives any generator; Latest hands over only what is newest."""
+"""Work off the GUI thread: a Job drives any generator; Latest hands over only what is newest.
+
+Of what is asked for while a job runs, `OneJob` does the newest only, and `InTurn` all.
+"""
 
 from __future__ import annotations
 
@@ -169,6 +172,81 @@ class OneJob(QObject):
             self.finished.emit()
         elif self._next is not None:
             self._start()
+
+
+class InTurn(QObject):
+    """Runs one job at a time; what is asked for meanwhile is done afterwards, in turn."""
+
+    progressed = Signal(object)
+    failed = Signal(object)
+    """A JobError."""
+    finished = Signal()
+    """After `shutdown`: nothing runs any more."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._job: Job | None = None
+        self._take: Callable[[Any], None] = _drop
+        self._waiting: list[Callable[[], None]] = []
+        self._closing = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs, or has not quite ended."""
+        return self._job is not None
+
+    def run(self, steps: Callable[[], Steps], take: Callable[[Any], None]) -> None:
+        """Run a job, while none runs, and hand its answer to `take`."""
+        self._take = take
+        self._job = Job(steps, self)
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self._on_success)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._job.start()
+
+    def later(self, do: Callable[[], None]) -> None:
+        """Do it after the job that runs, and after all that waits."""
+        self._waiting.append(do)
+
+    def next(self, do: Callable[[], None]) -> None:
+        """Do it now, or as soon as the job that runs has ended, before all that waits."""
+        if self._job is None:
+            do()
+        else:
+            self._waiting.insert(0, do)
+
+    def cancel(self) -> None:
+        """Give up what runs and what waits."""
+        self._waiting.clear()
+        self._take = _drop  # the answer may be on its way already
+        if self._job is not None:
+            self._job.stop()
+
+    def shutdown(self) -> bool:
+        """Run nothing any more. True while a job still runs; then `finished` will come."""
+        self._closing = True
+        self.cancel()
+        return self._job is not None
+
+    @Slot(object)
+    def _on_success(self, answer: object) -> None:
+        self._take(answer)
+
+    @Slot()
+    def _on_finished(self) -> None:
+        if self._job is not None:
+            self._job.deleteLater()
+        self._job = None
+        if self._closing:
+            self.finished.emit()
+        # Not all of them start a job, after which the next would come.
+        while self._waiting and self._job is None:
+            self._waiting.pop(0)()
+
+
+def _drop(_answer: object) -> None:
+    pass
 
 
 class Latest(Generic[T]):

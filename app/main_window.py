@@ -20,7 +20,7 @@ from app.dialogs import CommandPalette, ShortcutSheet
 from app.display import swatches
 from app.document import FIRST_CELL_CLASS, Document, Tool
 from app.endings import Endings
-from app.engine import Applied, Engine, Exported
+from app.engine import Engine
 from app.exporting import Exporting
 from app.files import Files
 from app.focus import PanelFocus
@@ -49,6 +49,7 @@ from app.preferences import PreferencesDialog
 from app.recovery_desk import RecoveryDesk
 from app.regions import Regions
 from app.reports import end_watch, log_to_file, watch_crashes
+from app.requests import Applied, Exported
 from app.saver import Saver
 from app.saving_desk import SavingDesk
 from app.settings import Settings

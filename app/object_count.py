@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 
-import numpy as np
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal, Slot
 
-from app.jobs import Job
+from app.jobs import InTurn
 from app.layers import PredictionLayer
+from unet_core.annotation import MAX_CLASSES
 from unet_core.tiling import Rect
 
 DELAY_MS = 120
@@ -32,8 +33,10 @@ class ObjectCounter(QObject):
         super().__init__(parent)
         self._layer = layer
         self._area = Rect(0, 0, 0, 0)
-        self._job: Job | None = None
+        self._counts = InTurn(self)
+        self._counts.finished.connect(self.finished)
         self._again = False
+        """Whether another count follows the one that runs."""
         self._closing = False
         self._asked = QElapsedTimer()
         self._timer = QTimer(self)
@@ -42,9 +45,9 @@ class ObjectCounter(QObject):
         self._timer.timeout.connect(self._start)
 
     @property
-    def job(self) -> Job | None:
-        """The count that runs now."""
-        return self._job
+    def busy(self) -> bool:
+        """Whether a count runs."""
+        return self._counts.busy
 
     def request(self, plane: Rect, view: Rect) -> None:
         """Count soon: the prediction, the threshold or the plane has changed."""
@@ -62,47 +65,29 @@ class ObjectCounter(QObject):
         """Count nothing any more. True while a count still runs; then `finished` will come."""
         self._closing = True
         self._timer.stop()
-        self._again = False
-        return self._job is not None
+        return self._counts.shutdown()
 
     @Slot()
     def _start(self) -> None:
-        if self._job is not None:
-            self._again = True
+        if self._counts.busy:
+            if not self._again:
+                self._again = True
+                self._counts.later(self._start)
             return
+        self._again = False
         if self._layer.empty or self._area.empty:
             self.counted.emit(None)
             return
         # A snapshot: the layer goes on changing in the GUI thread.
-        self._job = Job(_Count(self._layer.snapshot(), self._area), self)
-        self._job.succeeded.connect(self.counted)
-        self._job.finished.connect(self._finished)
-        self._job.start()
-
-    @Slot()
-    def _finished(self) -> None:
-        if self._job is not None:
-            self._job.deleteLater()
-        self._job = None
-        if self._closing:
-            # Not the job's own signal: that may be on its way before anyone listens to it.
-            self.finished.emit()
-        elif self._again:
-            self._again = False
-            self._start()
+        steps = partial(_counting, self._layer.snapshot(), self._area)
+        self._counts.run(steps, self.counted.emit)
 
 
-class _Count:
-    def __init__(self, layer: PredictionLayer, area: Rect) -> None:
-        self._layer, self._area = layer, area
+def _counting(layer: PredictionLayer, area: Rect) -> Generator[None, None, int]:
+    yield
+    # Here, not above: scikit-image takes its time, and the window need not wait for it.
+    from unet_core.objects import count_objects
+    from unet_core.predicted_cells import predicted_classes
 
-    def __call__(self) -> Generator[None, None, int]:
-        yield
-        # Here, not above: scikit-image takes its time, and the window need not wait for it.
-        from unet_core.objects import count_objects
-
-        maps, interior = self._layer.read(self._area), self._layer.read_interior(self._area)
-        classes = np.ones(maps.shape[1:], np.uint8)
-        for number, plane in enumerate(maps):
-            classes[plane >= self._layer.threshold] = number + 2
-        return count_objects(classes, interior)
+    classes = predicted_classes(layer, MAX_CLASSES, area)
+    return count_objects(classes, layer.read_interior(area))

@@ -14,8 +14,9 @@ from PySide6.QtWidgets import QFileDialog
 
 from app.document import Document
 from app.empty_picture import EmptyPicture
-from app.engine import MODEL_FILE, Engine, TrainingProgress
+from app.engine import Engine
 from app.panels.training import TrainingPanel
+from app.requests import MODEL_FILE, TrainingProgress
 from unet_core.annotation import missing_labels
 
 LABELS_DELAY_MS = 100

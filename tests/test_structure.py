@@ -73,6 +73,13 @@ def test_panels_know_neither_each_other_nor_the_engine(path: Path) -> None:
             assert not f"{imported}.".startswith(f"{forbidden}.")
 
 
+@pytest.mark.parametrize("module", ["workshop", "learning", "writing"])
+def test_what_the_engine_runs_in_a_thread_does_not_know_the_engine(module: str) -> None:
+    """It gets what it works with as arguments, see `workshop`."""
+    for imported in imports(ROOT / "app" / f"{module}.py"):
+        assert not f"{imported}.".startswith(("app.engine.", "PySide6."))
+
+
 def test_torch_is_loaded_before_qt() -> None:
     """On Windows torch's libraries fail to load after Qt's (WinError 1114)."""
     path = ROOT / "app" / "__main__.py"

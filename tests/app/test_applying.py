@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QApplication, QPushButton
 
 from app.__main__ import main
 from app.apply_dialog import OWN_FOLDER, ApplyDialog
-from app.engine import FolderRequest
+from app.requests import FolderRequest
 from tests.synthetic import make_stack, write_imagej
 from unet_core.export_presets import PRESETS
 from unet_core.model import Model

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine import BUNDLED, MODEL_FILE, Engine, ExportRequest
+from app.engine import Engine
+from app.requests import BUNDLED, MODEL_FILE, ExportRequest
 from tests.annotator import annotate
 from tests.patience import PATIENCE
 from tests.synthetic import dice, make_cells, write_imagej
@@ -93,7 +94,7 @@ def learns_from(qtbot, engine, counts):
     expected = {str(value): n for value, n in counts.items()}
 
     def learned() -> bool:
-        model = engine._trained
+        model = engine._own.trained
         return model is not None and model.provenance["labelled_pixels"] == expected
 
     qtbot.waitUntil(learned)
@@ -598,7 +599,7 @@ def test_a_full_graphics_card_is_said_and_training_goes_on(qtbot, engine, cells,
 
     monkeypatch.setattr("unet_core.training.fit", fit_or_fail)
     monkeypatch.setattr("unet_core.live.LivePrediction.show", lambda prediction, model: None)
-    engine._device = torch.device("meta")
+    engine._own.device = torch.device("meta")
     sentences = []
     engine.said.connect(sentences.append)
     with qtbot.waitSignal(engine.training_finished):
@@ -678,7 +679,9 @@ def test_memory_is_given_back_when_long_jobs_end_and_not_in_the_window(
     assert threading.get_ident() not in {thread for _, thread in given_back}
 
 
-def test_going_past_images_begins_nothing_on_them(qtbot, engine, stack, tmp_path, cells):
+def test_going_past_images_begins_nothing_on_them(
+    qtbot, engine, stack, tmp_path, cells, monkeypatch
+):
     """A job on the second image would get what is seen of the third, and find its file closed."""
     names = [write_imagej(tmp_path / f"{n}.tif", cells.image, "YX") for n in range(2)]
     held, begun, started = threading.Event(), threading.Event(), []
@@ -688,13 +691,14 @@ def test_going_past_images_begins_nothing_on_them(qtbot, engine, stack, tmp_path
         started.append(engine._stack)
         start(busy, steps)
 
-    def predicting(exchange):
-        exchange.view.take()
+    def predicting(own, given):
+        given.exchange.view.take()
         begun.set()
         assert held.wait(PATIENCE)
         yield None
 
-    engine._start, engine._predicting = watched, predicting
+    engine._start = watched
+    monkeypatch.setattr("app.engine.predicting", predicting)
     with open_stack(names[0]) as second, open_stack(names[1]) as third:
         engine.set_view(PLANE, ALL)
         assert begun.wait(PATIENCE)

@@ -9,9 +9,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QPushButton
 
 from app.__main__ import main
-from app.engine import ExportRequest
 from app.export_dialog import ExportDialog, sources_of
 from app.exporting import command_line, folder_of
+from app.requests import ExportRequest
 from tests.synthetic import make_stack, write_imagej
 from unet_core.export_presets import PRESETS, preset
 from unet_core.model import Model

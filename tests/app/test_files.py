@@ -589,7 +589,7 @@ def test_an_answer_to_strokes_on_nothing_is_not_kept(make_window, project, image
     away.parent.mkdir(parents=True)
     image.rename(away)
     window = make_window(project)
-    window.engine._instant = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0)
+    window.engine._own.instant = Model.fresh("compact", 1, DEFAULT_CLASSES, seed=0)
     with qtbot.waitSignal(window.files.located):
         window.files.locate(away)
     qtbot.waitUntil(lambda: window.engine.busy == "idle")

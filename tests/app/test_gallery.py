@@ -19,8 +19,8 @@ import app.thumbnails
 import unet_core.image_reference
 from app.apply_dialog import ApplyDialog
 from app.empty_picture import EmptyPicture
-from app.engine import FolderRequest
 from app.opening import adding, locating
+from app.requests import FolderRequest
 from app.work import Work
 from tests.app.conftest import close_and_wait, open_and_wait
 from tests.patience import PATIENCE
@@ -251,7 +251,8 @@ def test_strokes_that_can_not_be_saved_stay_with_their_image(gallery, tmp_path, 
     assert np.array_equal(labels(gallery), painted)
     failing.clear()
     gallery.saver.try_again()
-    qtbot.waitUntil(lambda: not gallery.saver.unsaved)
+    # Not the saver's own count: the window must have heard of it, or it asks before it closes.
+    qtbot.waitUntil(lambda: not gallery.status.problem)
     path = gallery.files.project
     close_and_wait(gallery, qtbot)
     with Project.open(path, read_only=True) as project:

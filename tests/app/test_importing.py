@@ -8,8 +8,8 @@ import tifffile
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog
 
-from app.engine import ExportRequest
 from app.import_dialog import ImportDialog
+from app.requests import ExportRequest
 from tests.app.conftest import open_and_wait
 from tests.patience import PATIENCE
 from unet_core import import_masks

@@ -5,7 +5,7 @@ import threading
 import pytest
 from PySide6.QtCore import QObject, Slot
 
-from app.jobs import Job, Latest
+from app.jobs import InTurn, Job, Latest
 from tests.patience import PATIENCE
 from unet_core.stack import StackError
 
@@ -102,6 +102,76 @@ def test_every_error_reaches_the_user_once(qtbot, caplog, error, when):
         assert "Traceback" not in caplog.text and "no luck" in caplog.text
     else:
         assert "no luck" in report.details and "Traceback" in caplog.text
+
+
+@pytest.fixture
+def turns():
+    parent = QObject()
+    made = InTurn(parent)
+    yield made
+    if made.shutdown():
+        assert made.findChild(Job).wait()
+    parent.deleteLater()
+
+
+def held(gate, answer):
+    """Steps that end when the gate is open."""
+
+    def steps():
+        yield
+        assert gate.wait(PATIENCE)
+        return answer
+
+    return steps
+
+
+def test_what_is_asked_for_meanwhile_is_done_in_turn(qtbot, turns):
+    gate, done = threading.Event(), []
+    turns.next(lambda: done.append("at once"))
+    turns.run(held(gate, "first"), done.append)
+    turns.later(lambda: done.append("needs no thread"))
+    turns.later(lambda: turns.run(held(gate, "second"), done.append))
+    turns.later(lambda: done.append("last"))
+    turns.next(lambda: done.append("before all that waits"))
+    assert turns.busy and done == ["at once"]
+    gate.set()
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert done[1:] == ["first", "before all that waits", "needs no thread", "second", "last"]
+
+
+def test_a_job_that_fails_keeps_nothing_from_its_turn(qtbot, turns):
+    def steps():
+        yield
+        raise StackError("no luck")
+
+    sentences, done = [], []
+    turns.failed.connect(lambda error: sentences.append(error.sentence))
+    turns.run(steps, done.append)
+    turns.later(lambda: done.append("next"))
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert (sentences, done) == (["no luck"], ["next"])
+
+
+def test_what_is_given_up_brings_no_answer_though_its_thread_has_ended(qtbot, turns):
+    gate, done = threading.Event(), []
+    turns.run(held(gate, "late"), done.append)
+    turns.later(lambda: done.append("never"))
+    gate.set()
+    assert turns.findChild(Job).wait()
+    turns.cancel()
+    assert turns.busy, "nothing runs beside it"
+    turns.later(lambda: done.append("newer"))
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert done == ["newer"]
+
+
+def test_the_end_is_told_once_nothing_runs(qtbot, turns):
+    gate = threading.Event()
+    turns.run(held(gate, None), print)
+    with qtbot.waitSignal(turns.finished):
+        assert turns.shutdown()
+        gate.set()
+    assert not turns.busy and not turns.shutdown()
 
 
 def test_the_newest_letter_replaces_an_unread_one():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PySide6.QtCore import QObject
 
+from app.jobs import Job
 from app.layers import PredictionLayer
 from app.object_count import ObjectCounter
 from tests.synthetic import write_imagej
@@ -41,7 +42,7 @@ def counted(qtbot, layer):
     numbers = []
     counter.counted.connect(numbers.append)
     counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
-    qtbot.waitUntil(lambda: bool(numbers) and counter.job is None)
+    qtbot.waitUntil(lambda: bool(numbers) and not counter.busy)
     return numbers[-1]
 
 
@@ -105,7 +106,7 @@ def test_the_end_is_told_even_if_the_count_has_just_ended(qtbot, seen):
     counter = ObjectCounter(shown(seen), parent)
     counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
     counter._start()
-    assert counter.job.wait()
+    assert counter.findChild(Job).wait()
     with qtbot.waitSignal(counter.finished):
         assert counter.shutdown()
     counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))

@@ -1,17 +1,36 @@
-"""One predicted cell is the same whether its surroundings or the whole plane are looked at."""
+"""Predicted cells become labels: each one as the whole plane shows it, and nothing painted over."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from app.layers import PredictionLayer
-from app.regions import _part_around, _predicted
+from unet_core.annotation import Annotation, AnnotationError
+from unet_core.labels import MAX_OBJECT, classes_of, objects_of
 from unet_core.objects import split_objects
+from unet_core.predicted_cells import accept, part_around, predicted_classes, reject
 from unet_core.stack import PlaneIndex
 from unet_core.tiling import Rect
 
 PLANE = PlaneIndex(0, 0)
+
+
+@dataclass
+class Shown:
+    """A prediction that lies in arrays."""
+
+    threshold: int
+    maps: np.ndarray
+    interior: np.ndarray | None = None
+
+    def read(self, rect):
+        return self.maps[:, *rect.slices]
+
+    def read_interior(self, rect):
+        return None if self.interior is None else self.interior[rect.slices]
 
 
 @given(
@@ -26,22 +45,64 @@ def test_a_cell_is_the_same_as_in_the_whole_plane(seed, size, with_interior, thr
     height, width = random.integers(20, 150, 2).tolist()
     rough = np.stack([gaussian_filter(random.normal(size=(height, width)), size) for _ in range(3)])
     maps = np.clip(128 + 60 * rough / rough.std(), 0, 255).astype(np.uint8)
-    layer = PredictionLayer()
-    layer.set_plane(PLANE, height, width)
-    layer.set_threshold(threshold)
-    layer.put(PLANE, Rect(0, 0, height, width), maps[:2], maps[2] if with_interior else None)
+    shown = Shown(threshold, maps[:2], maps[2] if with_interior else None)
     plane = Rect(0, 0, height, width)
-    classes = _predicted(layer, 2, plane)
-    objects = split_objects(classes, layer.read_interior(plane), 0)
+    classes = predicted_classes(shown, 2, plane)
+    objects = split_objects(classes, shown.read_interior(plane), 0)
     for _ in range(5):
         y, x = int(random.integers(height)), int(random.integers(width))
-        part = _part_around(layer, 2, plane, (y, x))
+        part = part_around(shown, 2, plane, (y, x))
         if classes[y, x] == 0:
             assert part.empty
             continue
-        seen = _predicted(layer, 2, part)
+        seen = predicted_classes(shown, 2, part)
         assert np.array_equal(seen, classes[part.slices])
-        alone = split_objects(seen, layer.read_interior(part), 0)
+        alone = split_objects(seen, shown.read_interior(part), 0)
         mine = np.zeros(classes.shape, bool)
         mine[part.slices] = alone == alone[y - part.y, x - part.x]
         assert np.array_equal(mine, objects == objects[y, x])
+
+
+@pytest.fixture
+def shown():
+    """Two cells of the first class and one of the second, which the list may not know."""
+    maps = np.zeros((2, 60, 80), np.uint8)
+    maps[0, 5:15, 5:25], maps[0, 30:50, 10:30], maps[1, 30:50, 50:70] = 200, 210, 220
+    return Shown(128, maps)
+
+
+@pytest.fixture
+def labels():
+    """Background is painted over the left of the first cell."""
+    made = Annotation((1, 1, 60, 80))
+    made.fill(PLANE, Rect(0, 0, 40, 10), np.ones((40, 10), bool), 1)
+    return made
+
+
+def applied(labels, edit):
+    labels.apply(edit)
+    return labels.read_labels(PLANE)
+
+
+def test_all_cells_of_known_classes_are_accepted_where_nothing_is_painted(shown, labels):
+    before = labels.read(PLANE)
+    after = applied(labels, accept(labels.snapshot(), PLANE, shown, 1, None, 7))
+    cells = (shown.maps[0] > 0) & (before == 0)
+    assert np.array_equal(classes_of(after), np.where(cells, 2, before))
+    assert np.array_equal(np.unique(objects_of(after)), [0, 7, 8])
+    assert accept(labels.snapshot(), PLANE, shown, 0, None, 7) is None
+
+
+def test_one_cell_is_accepted_without_a_number_or_rejected(shown, labels):
+    assert accept(labels.snapshot(), PLANE, shown, 2, (0, 40), 0) is None
+    after = applied(labels, accept(labels.snapshot(), PLANE, shown, 2, (40, 60), 0))
+    assert np.array_equal(classes_of(after) == 3, shown.maps[1] > 0)
+    assert not objects_of(after).any()
+    after = applied(labels, reject(labels.snapshot(), PLANE, shown, 2, (40, 20)))
+    assert (classes_of(after)[30:50, 10:30] == 1).all() and not after[5:15, 10:25].any()
+    assert reject(labels.snapshot(), PLANE, shown, 2, (40, 20)) is None, "it is painted now"
+
+
+def test_more_cells_than_there_are_numbers_are_refused(shown, labels):
+    with pytest.raises(AnnotationError, match="no more numbers"):
+        accept(labels, PLANE, shown, 2, None, MAX_OBJECT - 1)

@@ -39,6 +39,10 @@ SHOW_SECONDS = 0.1
 PREPARED_SECONDS = 0.2
 """The next plane is prepared where the present one took no longer than this."""
 
+MEASURED_AFTER = 0.1
+"""Histograms of a plane are made when nothing else was wanted for so many seconds: who walks on
+through a stack does not look at them, and they would keep the next plane waiting."""
+
 HATCH = 6
 HATCHED = 90, 30
 """What can not be read is shown as diagonal lines, so many pixels wide, of these two greys."""
@@ -140,26 +144,18 @@ class _Request:
 
 
 @dataclass(frozen=True)
-class _ReadPlane:
-    """What does not depend on how it is shown: kept while only that changes."""
-
-    stack: Stack
-    plane: PlaneIndex
-    raw: NDArray[Any]
-    measured: Histograms
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """A plane that nobody has asked for yet, but probably will."""
+class _Prepared:
+    """A plane as it was asked for, or probably will be."""
 
     request: _Request
     loaded: LoadedPlane
 
+    def is_of(self, request: _Request) -> bool:
+        """Whether it is the same plane, however it is shown."""
+        return self.request.stack is request.stack and self.request.plane == request.plane
+
     def answers(self, request: _Request) -> bool:
-        mine = self.request
-        same = mine.plane == request.plane and mine.displays == request.displays
-        return same and mine.stack is request.stack
+        return self.is_of(request) and self.request.displays == request.displays
 
 
 @dataclass(frozen=True)
@@ -214,10 +210,13 @@ class PlaneLoader(QThread):
         self._request: _Request | None = None
         self._answer: LoadedPlane | _Failure | None = None
         self._pieces: list[Piece] = []
-        self._kept: _ReadPlane | None = None
+        # Given last, given before that (people go to and fro to compare), and perhaps wanted next.
+        self._last: _Prepared | None = None
+        self._before: _Prepared | None = None
+        self._ahead: _Prepared | None = None
         self._unmeasured: LoadedPlane | None = None
+        self._walk = 0, 0
         self._expected: _Request | None = None
-        self._ahead: _Ahead | None = None
         self._shown: _LargeShown | None = None
         self._view = View((), ())
         self._todo: list[Where] = []  # blocks in view, to be given still
@@ -281,10 +280,9 @@ class PlaneLoader(QThread):
     def _drop(self) -> None:
         self._request = None
         self._answer = None
-        self._kept = None
+        self._last = self._before = self._ahead = None
         self._unmeasured = None
         self._expected = None
-        self._ahead = None
         self._shown = None
         self._view, self._todo = View((), ()), []
         self._pieces.clear()
@@ -327,6 +325,8 @@ class PlaneLoader(QThread):
                     expected, self._expected = self._expected, None
                     return partial(self._prepare, expected)
                 if self._unmeasured is not None:
+                    if self._condition.wait(MEASURED_AFTER):
+                        continue  # something else is wanted first
                     plane, self._unmeasured = self._unmeasured, None
                     return partial(self._measure, plane)
                 self._condition.wait()
@@ -355,20 +355,28 @@ class PlaneLoader(QThread):
             return self._load_large(request)
         with self._condition:
             self._shown = None
-        began, former, ahead = time.monotonic(), self._kept, self._ahead
-        if ahead is not None and ahead.answers(request):
-            loaded = replace(ahead.loaded, number=request.number)
-            measured = loaded.measured or Histograms(loaded.raw, is_rgb=request.stack.is_rgb)
-            read = _ReadPlane(request.stack, request.plane, loaded.raw, measured)
+        began, last = time.monotonic(), self._last
+        known = (self._ahead, self._before, last)
+        ready = next((one.loaded for one in known if one and one.answers(request)), None)
+        if ready is not None:
+            loaded = replace(ready, number=request.number)
+        elif last is not None and last.is_of(request):
+            loaded = _ready(request, last.loaded.raw, last.loaded.measured)
         else:
-            read = self._read(request)
-            loaded = _ready(request, read)
+            loaded = _read(request)
         with self._condition:
             if request.number > self._forgotten:
-                self._kept, self._ahead = read, None
+                if last is not None and not last.is_of(request):
+                    self._before = last
+                self._last = _Prepared(request, loaded)
+                self._walk = _step(request, None if last is None else last.request, self._walk)
                 # Where reading is slow, a wrong guess would keep the right plane waiting.
-                if time.monotonic() - began < PREPARED_SECONDS:
-                    self._expected = _next_of_walk(request, former)
+                quick = time.monotonic() - began < PREPARED_SECONDS
+                self._expected = _further(request, self._walk) if quick else None
+                if self._ahead and self._expected and self._ahead.answers(self._expected):
+                    self._expected = None
+                else:
+                    self._ahead = None
         return loaded, []
 
     def _measure(self, plane: LoadedPlane) -> _Result:
@@ -380,7 +388,7 @@ class PlaneLoader(QThread):
     def _prepare(self, expected: _Request) -> _Result:
         """Get a plane ready that nobody has asked for; if it cannot be read, nobody is told."""
         try:
-            ahead = _Ahead(expected, _ready(expected, _read_plane(expected)))
+            ahead = _Prepared(expected, _read(expected))
         except Exception:
             logger.debug("plane %s could not be prepared", expected.plane, exc_info=True)
             return None, []
@@ -452,12 +460,6 @@ class PlaneLoader(QThread):
             reason = next(iter(shown.large.missing.values()))
             self._lacking.emit(shown.request.number, f"{reason} {LACKING}")
 
-    def _read(self, request: _Request) -> _ReadPlane:
-        kept = self._kept
-        if kept is not None and kept.stack is request.stack and kept.plane == request.plane:
-            return kept
-        return _read_plane(request)
-
     @Slot()
     def _deliver(self) -> None:
         with self._condition:
@@ -483,34 +485,36 @@ class PlaneLoader(QThread):
             self.measured.emit(plane)
 
 
-def _read_plane(request: _Request) -> _ReadPlane:
-    stack, plane = request.stack, request.plane
-    raw = stack.plane(plane.t, plane.z)
-    return _ReadPlane(stack, plane, raw, Histograms(raw, is_rgb=stack.is_rgb))
+def _read(request: _Request) -> LoadedPlane:
+    raw = request.stack.plane(*request.plane)
+    return _ready(request, raw, Histograms(raw, is_rgb=request.stack.is_rgb))
 
 
-def _ready(request: _Request, read: _ReadPlane) -> LoadedPlane:
-    image = to_display(read.raw, request.displays, is_rgb=request.stack.is_rgb)
-    return LoadedPlane(
-        request.number, request.plane, image, overviews(image), read.raw, read.measured
-    )
+def _ready(request: _Request, raw: NDArray[Any], measured: Histograms | None) -> LoadedPlane:
+    image = to_display(raw, request.displays, is_rgb=request.stack.is_rgb)
+    return LoadedPlane(request.number, request.plane, image, overviews(image), raw, measured)
 
 
-def _next_of_walk(request: _Request, former: _ReadPlane | None) -> _Request | None:
-    """What will be asked for if a step to the next plane is taken once more.
+def _step(request: _Request, former: _Request | None, before: tuple[int, int]) -> tuple[int, int]:
+    """How many planes the next request will probably go on, (t, z); `before` was thought so far.
 
-    None where there was no such step, or the stack ends.
+    As now; forwards from the first plane; by nothing after a jump.
     """
-    if former is None or former.stack is not request.stack:
-        return None
-    (t, z), (old_t, old_z) = request.plane, former.plane
-    if abs(t - old_t) + abs(z - old_z) != 1:
-        return None
-    following = PlaneIndex(2 * t - old_t, 2 * z - old_z)
+    if former is None:
+        return (0, 1) if request.stack.shape[1] > 1 else (1, 0)
+    t, z = request.plane.t - former.plane.t, request.plane.z - former.plane.z
+    if abs(t) + abs(z) == 0:  # it is only shown in another way
+        return before
+    return (t, z) if abs(t) + abs(z) == 1 else (0, 0)
+
+
+def _further(request: _Request, step: tuple[int, int]) -> _Request | None:
+    """The same request for the plane so many planes away; None where there is none."""
     times, slices = request.stack.shape[:2]
-    if not (0 <= following.t < times and 0 <= following.z < slices):
+    t, z = request.plane.t + step[0], request.plane.z + step[1]
+    if step == (0, 0) or not (0 <= t < times and 0 <= z < slices):
         return None
-    return replace(request, plane=following)
+    return replace(request, plane=PlaneIndex(t, z))
 
 
 def to_display(

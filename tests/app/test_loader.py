@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytestqt.qtbot import QtBot
 
 from app import large_plane
+from app import loader as loader_module
 from app.display import TABLES, ChannelDisplay
 from app.large_plane import Where
 from app.loader import (
@@ -37,6 +38,7 @@ class SlowStack:
     is_rgb = False
     is_large = False
     path = Path("slow.tif")
+    shape = (1, 1, 1, 4, 5)
 
     def __init__(self) -> None:
         self.read: list[int] = []
@@ -118,13 +120,46 @@ def test_the_next_plane_of_a_walk_is_prepared(qtbot: QtBot, loader: PlaneLoader)
         assert got[-1].plane.z == z and (got[-1].raw == z).all()
 
     walk(0)
+    qtbot.waitUntil(lambda: stack.read == [0, 1])  # nobody has asked for the last one
+    walk(0)  # as when its contrast changes
     walk(1)
-    qtbot.waitUntil(lambda: stack.read == [0, 1, 2])  # nobody has asked for the last one
+    qtbot.waitUntil(lambda: stack.read == [0, 1, 2])
     walk(2)
     qtbot.waitUntil(lambda: stack.read == [0, 1, 2, 3])
     walk(3)  # and there the stack ends
     walk(1)  # no walk
     assert stack.read == [0, 1, 2, 3, 1]
+
+
+def test_to_and_fro_between_two_planes_reads_neither_again(
+    qtbot: QtBot, loader: PlaneLoader
+) -> None:
+    stack = Walked()
+    got: list[LoadedPlane] = []
+    loader.loaded.connect(got.append)
+    for z in (0, 3, 0, 3, 0):
+        number = ask(loader, stack, z)
+        qtbot.waitUntil(lambda number=number: got[-1:] != [] and got[-1].number == number)
+        expected = to_display(np.full((1, 4, 5), z, np.uint8), SHOWN, is_rgb=False)
+        assert (got[-1].image == expected).all()
+    assert sorted(stack.read) in ([0, 3], [0, 1, 3])
+
+
+def test_histograms_are_made_when_nothing_else_is_wanted(
+    qtbot: QtBot, loader: PlaneLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader_module, "MEASURED_AFTER", 1e6)
+    stack = Walked()
+    measured, got = list[LoadedPlane](), list[LoadedPlane]()
+    loader.measured.connect(measured.append)
+    loader.loaded.connect(got.append)
+    for z in (0, 3, 1):  # while one waits to be measured, another can be had
+        number = ask(loader, stack, z)
+        qtbot.waitUntil(lambda number=number: got[-1:] != [] and got[-1].number == number)
+    monkeypatch.setattr(loader_module, "MEASURED_AFTER", 0)
+    number = ask(loader, stack, 2)
+    qtbot.waitUntil(lambda: measured != [])
+    assert [one.number for one in measured] == [number]
 
 
 def test_other_colours_are_not_those_that_were_prepared(qtbot: QtBot, loader: PlaneLoader) -> None:

@@ -24,6 +24,11 @@ from PySide6.QtWidgets import (
 
 from app import commands
 
+AROUND = 60
+"""What the shortcut sheet is wider than its content, in logical pixels."""
+SHRINKING = (0.95, 0.9, 0.85, 0.8)
+"""What the letters of the shortcut sheet are multiplied with where it is wider than the screen."""
+
 
 class ShortcutSheet(QDialog):
     """All keys and mouse gestures on one sheet, as `commands.sheet` gives them."""
@@ -46,7 +51,7 @@ class ShortcutSheet(QDialog):
         room = parent.screen().availableSize()
         wanted = content.sizeHint()
         self.resize(
-            min(wanted.width() + 60, room.width() - 40),
+            min(wanted.width() + AROUND, room.width() - 40),
             min(wanted.height() + 80, room.height() - 40),
         )
 
@@ -83,8 +88,20 @@ class ShortcutSheet(QDialog):
         for side in sides:
             side.addStretch(1)
             columns.addLayout(side, 1)
+        self._shrink(content)
         self._area.setWidget(content)
         return content
+
+    def _shrink(self, content: QWidget) -> None:
+        """Smaller letters, down to a limit, rather than keys beyond the edge of the screen."""
+        room = self.screen().availableSize().width() - 40 - AROUND
+        font = content.font()
+        size = font.pointSizeF()
+        for scale in SHRINKING:
+            if content.sizeHint().width() <= room:
+                break
+            font.setPointSizeF(scale * size)
+            content.setFont(font)
 
 
 class CommandPalette(QDialog):

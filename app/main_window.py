@@ -160,6 +160,7 @@ class MainWindow(QMainWindow):
         )
         self.regions = Regions(self.document, self.viewport.prediction_layer, self)
         self._known_classes: tuple[ClassInfo, ...] = ()
+        self._place: tuple[int, int] | None = None
         self._leaving = False
         self._running = 0
         self._saver_done = False
@@ -250,12 +251,12 @@ class MainWindow(QMainWindow):
         steps: dict[str, tuple[Callable[[Any], None], float]] = {
             "zoom_in": (viewport.zoom_by, ZOOM_PER_STEP),
             "zoom_out": (viewport.zoom_by, 1 / ZOOM_PER_STEP),
-            "z_previous": (document.step_z, -1),
-            "z_next": (document.step_z, 1),
-            "z_back": (document.step_z, -10),
-            "z_forward": (document.step_z, 10),
-            "z_first": (self.tools.choose_z, 0),
-            "z_last": (self.tools.choose_z, sys.maxsize),
+            "z_previous": (self.tools.step_slices, -1),
+            "z_next": (self.tools.step_slices, 1),
+            "z_back": (self.tools.step_slices, -10),
+            "z_forward": (self.tools.step_slices, 10),
+            "z_first": (self.tools.choose_slice, 0),
+            "z_last": (self.tools.choose_slice, sys.maxsize),
             "t_previous": (document.step_t, -1),
             "t_next": (document.step_t, 1),
             "brush_smaller": (document.step_brush, -1),
@@ -359,6 +360,11 @@ class MainWindow(QMainWindow):
         document.redone.connect(self._record_redo)
         document.history_changed.connect(self._update_commands)
         document.history_changed.connect(self.orthogonal.refresh)
+        document.history_changed.connect(self.messages.clear_hints)
+        document.plane_changed.connect(self.messages.clear_hints)
+        document.plane_changed.connect(self._leave_place)
+        for painted in (viewport.stroke_begun, document.edited, document.undone, document.redone):
+            painted.connect(self._show_paint)
         document.classes_changed.connect(self.orthogonal.show_labels)
         document.options_changed.connect(self.orthogonal.show_labels)
         document.channels_changed.connect(self.orthogonal.refresh)
@@ -452,8 +458,8 @@ class MainWindow(QMainWindow):
         self.files.leaving.connect(self.gallery.cancel)
         self.importing.finished.connect(self._part_finished)
         self.regions.finished.connect(self._part_finished)
-        self.regions.told.connect(self._tell)
-        self.regions.place_found.connect(viewport.centre_on)
+        self.regions.told.connect(self._hint)
+        self.regions.place_found.connect(self._go_to_place)
         self.regions.asked.connect(self._ask)
         self.desk.reason_changed.connect(self._update_commands)
         self.counter.counted.connect(self.prediction.set_objects)
@@ -580,11 +586,34 @@ class MainWindow(QMainWindow):
         self.viewport.pressure_sizes = pressure
 
     @Slot()
+    def _show_paint(self) -> None:
+        """Nobody paints blindly: what changes shows. A key held to look below it is let be."""
+        show = self.actions_by_id["show_annotation"]
+        if not show.isChecked() and not self.tools.hold.holds(show):
+            show.setChecked(True)
+        if self.document.stroking:
+            self.document.set_hidden(self.document.active_class, False)
+
+    @Slot()
     def _do_at_cursor(self) -> None:
-        """Call the action's function with the image point under the cursor, if there is one."""
-        pixel = self.viewport.hovered
-        if pixel is not None:
+        """Call the action's function with the image point under the cursor; without a mouse, with
+        the place that was gone to last, if it is still in view."""
+        pixel = self.viewport.hovered or self._place
+        if pixel is None or Rect(*pixel, 1, 1).intersect(self.viewport.visible_rect()).empty:
+            self._hint(
+                "Point into the image first, or go to the next place to annotate by its key."
+            )
+        else:
             cast(QAction, self.sender()).data()(pixel[0] + 0.5, pixel[1] + 0.5)
+
+    @Slot(int, int)
+    def _go_to_place(self, y: int, x: int) -> None:
+        self._place = y, x
+        self.viewport.centre_on(y, x)
+
+    @Slot()
+    def _leave_place(self) -> None:
+        self._place = None
 
     @Slot()
     def _choose_prediction_style(self) -> None:
@@ -703,9 +732,13 @@ class MainWindow(QMainWindow):
     def _tell(self, sentence: str) -> None:
         self.messages.show_message(Message(sentence, "offer"))
 
+    @Slot(str)
+    def _hint(self, sentence: str) -> None:
+        self.messages.show_message(Message(sentence, "hint"))
+
     @Slot(str, str, object)
     def _ask(self, question: str, button: str, do: Callable[[], object]) -> None:
-        self.messages.show_message(Message(question, "offer", actions=((button, do),)))
+        self.messages.show_message(Message(question, "hint", actions=((button, do),)))
 
     @Slot(bool)
     def _set_live(self, live: bool) -> None:
@@ -777,6 +810,13 @@ class MainWindow(QMainWindow):
             and not self.isActiveWindow()
         ):
             self.tools.hold.release()  # the key goes up elsewhere
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        message = self.messages.message
+        if event.key() == Qt.Key.Key_Escape and message is not None and message.kind != "offer":
+            self.messages.dismiss()
+        else:
+            super().keyPressEvent(event)
 
     def keyReleaseEvent(self, event: QKeyEvent) -> None:
         self.tools.key_released(event)

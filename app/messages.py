@@ -31,7 +31,8 @@ _PICTURE = 72
 class Message:
     """One sentence for the user.
 
-    kind: "error", "offer", or "done" for what has succeeded. details: for a report; may be copied.
+    kind: "error", "offer", "done" for what has succeeded, or "hint" for what is of no use any more
+    after the next change. details: for a report; may be copied.
     actions: (button text, what to do); pressing one also closes the message. close_text: what the
     closing button says. picture: stands in the place of the icon.
     """
@@ -133,6 +134,13 @@ class MessageBar(QFrame):
         """Another image is open: what went wrong or was done before is over; offers stay."""
         self._messages = [other for other in self._messages if other.kind == "offer"]
         self._refresh()
+
+    @Slot()
+    def clear_hints(self) -> None:
+        """The labels or the plane have changed: hints were about what was there before."""
+        if any(message.kind == "hint" for message in self._messages):
+            self._messages = [other for other in self._messages if other.kind != "hint"]
+            self._refresh()
 
     def retract(self, message: Message) -> None:
         """Take `message` back, wherever it waits: it is no longer true."""

@@ -42,6 +42,7 @@ class ToolCommands(QObject):
     def choose_tool(self) -> None:
         """Take the action's tool: for good, or while its key is held."""
         action = cast(CommandAction, self.sender())
+        self.hold.settle()
         former = self._document.tool
         self._document.set_tool(action.data())
         if action.by_key and former != self._document.tool:
@@ -51,6 +52,7 @@ class ToolCommands(QObject):
     def peek(self) -> None:
         """A layer has been switched: for good, or while its key is held."""
         action = cast(CommandAction, self.sender())
+        self.hold.settle()
         if action.by_key:
             self.hold.pressed(action, action.toggle)
 
@@ -58,9 +60,23 @@ class ToolCommands(QObject):
         """Every key release of the window comes here."""
         self.hold.key_released(event)
 
+    def step_slices(self, steps: int) -> None:
+        """Through the slices, or through time where there is one slice only, as the wheel does."""
+        if self._document.stack is not None and self._document.stack.shape[1] > 1:
+            self._document.step_z(steps)
+        else:
+            self._document.step_t(steps)
+
     @Slot(int)
     def choose_z(self, z: int) -> None:
         self._document.set_plane(self._document.plane.t, z)
+
+    def choose_slice(self, number: int) -> None:
+        """One of the slices, or of the time points where there is one slice only."""
+        if self._document.stack is not None and self._document.stack.shape[1] > 1:
+            self.choose_z(number)
+        else:
+            self.choose_t(number)
 
     @Slot(int)
     def choose_t(self, t: int) -> None:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QEvent, QPointF, QRect, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QEvent, QPointF, QRect, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import (
     QDragEnterEvent,
     QDropEvent,
@@ -27,6 +27,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from app import overlays
 from app.canvas import Canvas
 from app.document import Document
+from app.hold_keys import REPEAT_MS
 from app.sketch import Sketch
 from unet_core.freehand import FreehandPath
 from unet_core.tiling import Rect
@@ -49,6 +50,12 @@ KEYBOARD_REASONS = (
     Qt.FocusReason.BacktabFocusReason,
     Qt.FocusReason.ShortcutFocusReason,
 )
+COMPRESSING = (
+    Qt.ApplicationAttribute.AA_CompressHighFrequencyEvents,
+    Qt.ApplicationAttribute.AA_CompressTabletEvents,
+)
+"""With these Qt gives, of the moves that come while the window is busy, only the last: as it does
+by itself on X11."""
 SKETCH_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Backspace)
 
 RightDrag = Literal["erase", "encircle", "paint"]
@@ -75,6 +82,8 @@ class Viewport(Canvas):
     painting the newest one, about ten times a second: nobody reads faster."""
     files_dropped = Signal(object)
     """A list of Path."""
+    stroke_begun = Signal()
+    """Painting begins, or erasing."""
     fill_asked = Signal(float, float)
     """Fill at the image point `(y, x)`."""
     delete_asked = Signal(float, float)
@@ -95,7 +104,10 @@ class Viewport(Canvas):
         self._drag_button = Qt.MouseButton.NoButton
         self._drag_from = QPointF()
         self._drag_brush = 0
+        self._compressed: list[Qt.ApplicationAttribute] = []
         self._space_held = False
+        self._space_up = QTimer(self, singleShot=True, interval=REPEAT_MS)
+        self._space_up.timeout.connect(lambda: self._hold_space(False))
         self._cursor: QPointF | None = None
         self._brush_centre = QPointF()
         self._brush_boxes: list[QRect] = []
@@ -271,11 +283,19 @@ class Viewport(Canvas):
         if drag is _Drag.NOTHING:
             return
         self._drag, self._drag_button, self._drag_from = drag, button, event.position()
+        if drag in (_Drag.STROKE, _Drag.SKETCH):
+            self._take_every_move()
         if drag is _Drag.STROKE:
             self._begin_stroke(event)
         elif drag is _Drag.SKETCH:
             self._press_sketch(event.position(), self.document.tool if left else "polygon")
         self._on_tool_changed()
+
+    def _take_every_move(self) -> None:
+        """Until the drag ends: a curve drawn quickly would have corners."""
+        self._compressed = [one for one in COMPRESSING if QCoreApplication.testAttribute(one)]
+        for attribute in self._compressed:
+            QCoreApplication.setAttribute(attribute, False)
 
     def _begin_stroke(self, event: QMouseEvent) -> None:
         left = event.button() == Qt.MouseButton.LeftButton
@@ -294,6 +314,7 @@ class Viewport(Canvas):
             straight=left and shift and not self.shift_erases,
             diameter=self._pressed_diameter(),
         )
+        self.stroke_begun.emit()
 
     def _pressed_diameter(self) -> int | None:
         """The brush's diameter under a pen's pressure, None where that does not matter."""
@@ -365,6 +386,9 @@ class Viewport(Canvas):
                     self.document.extend_stroke(y, x)
             self.document.end_stroke()
         self._drag = _Drag.NOTHING
+        for attribute in self._compressed:
+            QCoreApplication.setAttribute(attribute)
+        self._compressed = []
         self._on_tool_changed()
 
     # --- polygons, lines, boxes --------------------------------------------------------------
@@ -475,7 +499,8 @@ class Viewport(Canvas):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Space:
-            if not event.isAutoRepeat():
+            self._space_up.stop()
+            if not self._space_held:
                 self._hold_space(True)
         elif event.key() == Qt.Key.Key_Escape and self.document.stroking:
             self.document.cancel_stroke()
@@ -491,11 +516,12 @@ class Viewport(Canvas):
     def keyReleaseEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Space:
             if not event.isAutoRepeat():
-                self._hold_space(False)
+                self._space_up.start()
         else:
             super().keyReleaseEvent(event)
 
     def _hold_space(self, held: bool) -> None:
+        self._space_up.stop()
         self._space_held = held
         self._on_tool_changed()
 

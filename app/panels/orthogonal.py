@@ -225,9 +225,9 @@ class OrthogonalPanel(Panel):
         if max(grid.y, grid.x) > 1:
             said.append(f"Every {_ordinal(max(grid.y, grid.x))} pixel is shown.")
         if self._stretch > 1:
-            said.append(f"Z is drawn {self._stretch:.2g} times too long.")
+            said.append(f"Z is drawn {_times(self._stretch)} times too long.")
         elif self._stretch < 1:
-            said.append(f"Z is drawn {1 / self._stretch:.2g} times too short.")
+            said.append(f"Z is drawn {_times(1 / self._stretch)} times too short.")
         self.set_state(" ".join(said))
 
     def set_state(self, text: str) -> None:
@@ -239,6 +239,11 @@ class OrthogonalPanel(Panel):
         """See `CutView.set_labels`."""
         self.xz.set_labels(table)
         self.yz.set_labels(table)
+
+
+def _times(factor: float) -> str:
+    """1.5 -> "1.5", 136.53 -> "137": two digits or more, never as a power of ten."""
+    return f"{factor:.2g}" if factor < 99.5 else f"{factor:,.0f}"
 
 
 def _ordinal(number: int) -> str:

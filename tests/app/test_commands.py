@@ -1,15 +1,18 @@
 """The one table of commands, and what is made of it."""
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import get_args
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QColor, QKeySequence
-from PySide6.QtWidgets import QMainWindow
+from PySide6.QtWidgets import QMainWindow, QScrollArea, QToolBar
 
 from app import assets, commands
 from app.commands import COMMANDS
 from app.dialogs import CommandPalette, ShortcutSheet
+from app.document import Tool
 
 CONTRACT = [  # fmt: skip
     "open",
@@ -94,6 +97,21 @@ def test_the_sheet_has_every_key_once(window, qtbot):
     sheet.show()
 
 
+def test_the_sheet_shrinks_a_little_rather_than_lose_its_last_column(window, qtbot, monkeypatch):
+    def content(room):
+        screen = SimpleNamespace(availableSize=lambda: QSize(room, 700))
+        monkeypatch.setattr(ShortcutSheet, "screen", lambda _: screen)
+        sheet = ShortcutSheet(commands.sheet(), window)
+        qtbot.addWidget(sheet)
+        return sheet.findChild(QScrollArea).widget()
+
+    natural = content(100_000)
+    wide, size = natural.sizeHint().width(), natural.font().pointSizeF()
+    narrow = content(round(0.88 * wide) + 100)
+    assert narrow.sizeHint().width() <= round(0.88 * wide)
+    assert content(300).font().pointSizeF() >= 0.75 * size, "it must still be read"
+
+
 def test_the_palette_finds_enabled_commands_by_name_first(window, qtbot):
     window.made["undo"].setEnabled(False)
     palette = CommandPalette(window.made, window)
@@ -113,6 +131,13 @@ def test_the_palette_finds_enabled_commands_by_name_first(window, qtbot):
     palette.search.setText("zoom 100")
     with qtbot.waitSignal(window.made["zoom_actual"].triggered):
         qtbot.keyClick(palette.search, Qt.Key.Key_Return)
+
+
+def test_the_tool_in_hand_shows_on_the_toolbar(window):
+    bar = window.findChild(QToolBar)
+    for name in get_args(Tool):
+        window.made[name].trigger()
+        assert bar.widgetForAction(window.made[name]).isChecked(), name
 
 
 def test_every_icon_is_there_and_follows_the_theme(window):

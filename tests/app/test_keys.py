@@ -123,6 +123,19 @@ def test_keys_go_through_the_stack(window, qtbot):
     assert [t for t, _ in went] == [0, 0, 0, 0, 0, 0, 0, 0, 1]
 
 
+def test_where_there_is_one_slice_the_same_keys_go_through_time(make_window, tmp_path, qtbot):
+    frames = np.zeros((30, 20, 30), np.uint8)
+    tifffile.imwrite(tmp_path / "film.tif", frames, imagej=True, metadata={"axes": "TYX"})
+    window = make_window(tmp_path / "film.tif")
+    window.viewport.setFocus()
+    went = []
+    for key in ("Right", "Alt+Right", "Left", "End", "Alt+Left", "Home"):
+        press(qtbot, window, key)
+        went.append(window.document.plane.t)
+    assert went == [1, 11, 10, 29, 19, 0]
+    assert not window.actions_by_id["orthogonal"].isEnabled(), "there are no sides to look at"
+
+
 def test_keys_zoom_at_the_middle(window, qtbot):
     window.viewport.setFocus()
     camera = window.viewport.camera

@@ -221,12 +221,16 @@ def test_holding_a_key_is_for_a_moment(make_window, image, qtbot, monkeypatch):
         assert window.document.tool == "eraser"
         now[0] += held
         qtbot.keyRelease(view, Qt.Key.Key_E)
+        qtbot.waitUntil(lambda: not window.tools.hold.holds(window.actions_by_id["eraser"]))
         assert window.document.tool == tool
     for held, visible in ((1.0, True), (0.05, False)):
         qtbot.keyPress(view, Qt.Key.Key_A)
         assert not view.label_layer.visible
         now[0] += held
         qtbot.keyRelease(view, Qt.Key.Key_A)
+        qtbot.waitUntil(
+            lambda: not window.tools.hold.holds(window.actions_by_id["show_annotation"])
+        )
         assert view.label_layer.visible is visible
     # Chosen by mouse, a tool stays, however late a key is released.
     window.actions_by_id["pan"].trigger()

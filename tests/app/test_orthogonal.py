@@ -341,6 +341,14 @@ def test_it_follows_time_contrast_and_strokes(window, values, qtbot):
     qtbot.waitUntil(lambda: not window.sides.xz._cut.labels.any())
 
 
+def test_a_very_flat_stack_says_so_in_plain_numbers(make_window, tmp_path, qtbot):
+    values = make_stack(tmp_path / "flat.tif", (3, 60, 90), "ZYX", spacing=0.0125)
+    window = make_window(tmp_path / "flat.tif")
+    window.document.set_displays([AS_IT_IS])
+    open_panel(window, values[np.newaxis], qtbot)
+    assert window.sides.state.text() == "Z is drawn 240 times too long."
+
+
 def test_a_flat_stack_is_drawn_thicker_and_says_so(make_window, tmp_path, qtbot):
     values = make_stack(tmp_path / "flat.tif", (3, 60, 90), "ZYX", spacing=0.5)
     window = make_window(tmp_path / "flat.tif")

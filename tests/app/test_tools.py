@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication
 from scipy import ndimage
 
 from app import regions
+from app.messages import Message
 from tests.app.conftest import open_and_wait
 from unet_core.annotation import Annotation
 from unet_core.labels import classes_of, objects_of
@@ -884,3 +885,61 @@ def test_everything_is_undone_and_redone_exactly(window, qtbot):
     for plane, expected in zip(planes, after, strict=True):
         assert np.array_equal(annotation.read_labels(plane), expected)
     assert isinstance(annotation, Annotation)
+
+
+def test_what_is_painted_shows(window, qtbot):
+    show, view = window.actions_by_id["show_annotation"], window.viewport
+    show.trigger()
+    drag(window, qtbot, (50, 50), (50, 90))
+    assert show.isChecked() and view.label_layer.visible
+    for step in ("undo", "redo"):
+        show.trigger()
+        do(window, step)
+        assert view.label_layer.visible
+    window.document.set_hidden(2, True)
+    drag(window, qtbot, (80, 50), (80, 90))
+    assert not window.document.hidden
+    # A class that is hidden and not painted stays hidden.
+    window.document.set_hidden(1, True)
+    drag(window, qtbot, (110, 50), (110, 90))
+    assert window.document.hidden == {1}
+    # Who holds the key looks below the annotation, and may go on painting meanwhile.
+    view.setFocus()
+    qtbot.keyPress(view, Qt.Key.Key_A)
+    drag(window, qtbot, (140, 50), (140, 90))
+    assert not view.label_layer.visible
+
+
+def test_a_hint_goes_with_the_next_change(window, qtbot):
+    window.messages.show_message(Message("Restore your work?", "offer"))
+    for change in (
+        lambda: drag(window, qtbot, (50, 50), (50, 90)),
+        window.actions_by_id["undo"].trigger,
+        lambda: window.document.set_plane(0, 2),
+        lambda: qtbot.keyClick(window.viewport, Qt.Key.Key_Escape),
+    ):
+        window.regions.merge([(200, 200), (201, 201)])
+        assert "merge them" in window.messages.text
+        change()
+        assert window.messages.text == "Restore your work?"
+    qtbot.keyClick(window.viewport, Qt.Key.Key_Escape)
+    assert window.messages.text == "Restore your work?", "an answer is given by a button"
+
+
+def test_a_place_gone_to_by_key_is_accepted_without_a_mouse(window, qtbot):
+    press(window, qtbot, Qt.Key.Key_Return)
+    assert "Point into the image" in window.messages.text
+    maps = np.zeros((240, 320), np.uint8)
+    maps[20:60, 20:60] = 140
+    predict(window, maps)
+    press(window, qtbot, Qt.Key.Key_Tab)
+    settled(window, qtbot)
+    press(window, qtbot, Qt.Key.Key_Return)
+    settled(window, qtbot)
+    assert (classes(window)[20:60, 20:60] == 2).all()
+    # On another plane nobody has gone anywhere yet.
+    go_to(window, qtbot, 2)
+    predict(window, maps)
+    press(window, qtbot, Qt.Key.Key_Return)
+    settled(window, qtbot)
+    assert "Point into the image" in window.messages.text and not labels(window).any()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtGui import QPainter
 
-from app.block import GREY_TABLE, Block
+from app.block import Block
 from app.large_plane import Where, block_side, blocks_in
 from app.loader import LoadedPlane, Piece, View
 from unet_core.tiling import Rect
@@ -104,7 +104,7 @@ class ImageLayer:
             if known is not None and known[0].number > piece.number:
                 continue
             y, x = piece.at.rect[:2]
-            self._pieces[piece.at] = piece, Block(y, x, piece.image, GREY_TABLE)
+            self._pieces[piece.at] = piece, Block(y, x, piece.image)
             box = box.union(piece.at.full_rect)
         self._drop()
         return box
@@ -154,4 +154,4 @@ def _paint(painter: QPainter, exposed: Rect, level: int, blocks: Iterable[Block]
 def _cut(image: NDArray[np.uint8]) -> Iterator[Block]:
     for y in range(0, image.shape[0], IMAGE_BLOCK):
         for x in range(0, image.shape[1], IMAGE_BLOCK):
-            yield Block(y, x, image[y : y + IMAGE_BLOCK, x : x + IMAGE_BLOCK], GREY_TABLE)
+            yield Block(y, x, image[y : y + IMAGE_BLOCK, x : x + IMAGE_BLOCK])

@@ -455,6 +455,14 @@ class PredictionLayer:
         copy._interior = None if self._interior is None else self._interior.snapshot()
         return copy
 
+    @property
+    def predicted(self) -> Rect:
+        """A box around what has been predicted, but for blocks in which there is nothing."""
+        box = Rect(0, 0, 0, 0)
+        for block in self.blocks:
+            box = box.union(block.rect)
+        return box
+
     def read(self, rect: Rect) -> NDArray[np.uint8]:
         """The maps `(K, height, width)` inside `rect`; 0 where nothing was predicted."""
         if not self._maps:
@@ -475,7 +483,7 @@ class PredictionLayer:
     def paint_values(self, painter: QPainter, exposed: Rect, number: int) -> None:
         """Paint map `number` as grey levels, whatever the colours."""
         for _, block in self._maps[number].touching(exposed):
-            Block(block.y, block.x, block.pixels, GREY_TABLE).paint(painter, exposed)
+            Block(block.y, block.x, block.pixels).paint(painter, exposed)
 
     def paint(self, painter: QPainter, exposed: Rect) -> None:
         if not self.visible or self.opacity == 0:

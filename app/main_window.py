@@ -537,6 +537,7 @@ class MainWindow(QMainWindow):
     def _update_classes(self) -> None:
         classes = self.document.classes
         self.classes.set_classes(classes, self.document.active_class)
+        self.history.show_classes(classes)
         for n in range(1, 10):
             known = n <= len(classes)
             self.actions_by_id[f"class_{n}"].setText(classes[n - 1].name if known else f"Class {n}")
@@ -549,9 +550,9 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _update_counts(self) -> None:
-        annotation = self.document.annotation
+        annotation, history = self.document.annotation, self.document.history
         self._show_pixel(self.viewport.hovered)
-        self.classes.set_counts(annotation.counts(), annotation.object_counts())
+        self.classes.set_counts(annotation.counts(), annotation.object_counts(), history.strokes)
         self.desk.update_reason()
 
     @Slot()

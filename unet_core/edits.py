@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from unet_core.labels import difference
+from unet_core.labels import class_of, difference
 from unet_core.stack import PlaneIndex
 from unet_core.tiles import (
     MAX_PACKED_TILE,
@@ -24,6 +24,7 @@ from unet_core.tiles import (
     bounding_box,
     is_sealed,
     pack_tile,
+    unpack_classes,
     unpack_tile,
 )
 from unet_core.tiling import Rect
@@ -52,6 +53,8 @@ HISTORY_IN_MEMORY = 100 * 2**20
 some 20 KiB; the project file goes on knowing them (see `Project.history_budget`)."""
 # What a change takes beside its tile's bytes, about.
 _CHANGE = 300
+# The kind of an edit that is one stroke of the brush.
+_STROKE = "stroke"
 
 
 class TileChange(NamedTuple):
@@ -87,12 +90,16 @@ class Edit:
     shape: Shape | None = None
     """The (T, Z, Y, X) of the annotation in which all of it is known to fit."""
 
+    about: int | None = None
+    """What `value` gives, of an edit that is not counted."""
+
     @classmethod
     def from_packed(
         cls, kind: str, changes: Iterable[tuple[TileKey, bytes | None, bytes | None]], shape: Shape
     ) -> Edit:
         """Of tiles before and after as they lie in the project file; they stay packed.
 
+        Of tiles of the old kind the classes are looked at: that is work for a thread.
         AnnotationError where they do not fit into an annotation of this shape (T, Z, Y, X).
         """
         tiles = tuple(
@@ -105,7 +112,8 @@ class Edit:
         )
         edit = cls(kind, tiles)
         if any(tile is not None and not tile.tells for _, *both, _ in tiles for tile in both):
-            return edit  # counted when it is undone: these must be unpacked for that
+            # Counted when it is undone: these must be unpacked for that.
+            return replace(edit, about=_class_changed(tiles))
         for change in tiles:
             for tile in (change.before, change.after):
                 check_place(shape, change.key, tile)
@@ -145,6 +153,19 @@ class Edit:
                 total[one] = total.get(one, 0) + pixels
         return total
 
+    @cached_property
+    def value(self) -> int | None:
+        """The class that it labels pixels with or, where it only unlabels, the one it takes away.
+
+        None where there are several. Nothing is unpacked for that.
+        """
+        if self.counted is None:
+            return self.about
+        return _single(
+            {class_of(one) for one, pixels in self.counted.items() if pixels > 0},
+            {class_of(one) for one, pixels in self.counted.items() if pixels < 0},
+        )
+
     def inverse(self) -> Edit:
         """The edit that takes this one back."""
         back = tuple(
@@ -169,6 +190,8 @@ class Step(NamedTuple):
     kind: str
     planes: tuple[PlaneIndex, ...]
     """All that it touches, in the order of its changes."""
+    value: int | None
+    """The class that it is about, if it is one and known, see `Edit.value`."""
 
 
 class History:
@@ -191,6 +214,9 @@ class History:
             raise ValueError(f"position {position} is outside a history of {len(self._edits)}")
         self._weighed = 0  # so many of the oldest edits are counted in `_bytes`
         self._bytes = 0
+        self._strokes: dict[int, int] = {}
+        for edit in self._edits[: self._position]:
+            self._count(edit, 1)
         self.forgotten = 0
         """How many steps were too old to be kept: all others have moved up by so many places."""
 
@@ -213,19 +239,43 @@ class History:
     def step(self, index: int) -> Step:
         """Edit number `index`, 0 the oldest; costs no decompression."""
         edit = self._edits[index]
-        return Step(edit.kind, edit.planes)
+        return Step(edit.kind, edit.planes, edit.value)
+
+    @property
+    def strokes(self) -> dict[int, int]:
+        """How many applied edits are strokes of the brush, of each class that has any.
+
+        Kept up to date with every step: costs nothing, whatever the length. Steps that are
+        forgotten do not count.
+        """
+        return dict(self._strokes)
+
+    def _count(self, edit: Edit, sign: int) -> None:
+        """Take in a stroke that is applied from now on, or is no longer where `sign` is -1."""
+        value = edit.value if edit.kind == _STROKE else None
+        if value is None:
+            return
+        count = self._strokes.pop(value, 0) + sign
+        if count:
+            self._strokes[value] = count
 
     def copy(self) -> History:
         """The same history at the same place; the edits, which never change, are shared."""
-        return History(self._edits, self._position)
+        other = History()
+        other._edits, other._position = list(self._edits), self._position
+        other._strokes = self.strokes
+        return other
 
     def push(self, edit: Edit) -> None:
         """Append an edit that has just been applied; what was undone before it is forgotten."""
         self._bytes -= sum(map(_weight, self._edits[self._position : self._weighed]))
         self._weighed = min(self._weighed, self._position)
         del self._edits[self._position :]
+        if edit.counted is None:  # it is known since the edit was applied, if not said
+            edit = replace(edit, counted=edit.gained())
         self._edits.append(edit)
         self._position += 1
+        self._count(edit, 1)
         old = len(self._edits) - self._LOOSE
         for packed in self._edits[self._weighed : min(old, self._weighed + self._AT_ONCE)]:
             for change in packed.changes:
@@ -241,6 +291,7 @@ class History:
         count = 0
         while count < self._weighed and self._bytes > 0.9 * HISTORY_IN_MEMORY:
             self._bytes -= _weight(self._edits[count])
+            self._count(self._edits[count], -1)
             count += 1
         del self._edits[:count]
         self._weighed -= count
@@ -251,9 +302,11 @@ class History:
         """Step back: the edit to apply, None at the beginning. AnnotationError if it is damaged."""
         if not self.can_undo:
             return None
-        edit = self._edits[self._position - 1].inverse()
+        edit = self._edits[self._position - 1]
+        back = edit.inverse()
         self._position -= 1
-        return edit
+        self._count(edit, -1)
+        return back
 
     def redo(self) -> Edit | None:
         """Step forward: the edit to apply, None at the end. AnnotationError if it is damaged."""
@@ -262,7 +315,31 @@ class History:
         edit = self._edits[self._position]
         edit.gained()
         self._position += 1
+        self._count(edit, 1)
         return edit
+
+
+def _single(gained: set[int], lost: set[int]) -> int | None:
+    """The class that gains pixels, else the one that loses some; None where there are several."""
+    values = gained - {0} or lost - {0}
+    return next(iter(values)) if len(values) == 1 else None
+
+
+def _class_changed(changes: Iterable[TileChange]) -> int | None:
+    """What `Edit.value` gives, from the packed tiles' classes; None where they are damaged."""
+    gained: set[int] = set()
+    lost: set[int] = set()
+    for key, *both, _ in changes:
+        try:
+            before, after = (
+                unpack_classes(key, None if tile is None else tile.packed()) for tile in both
+            )
+        except AnnotationError:
+            return None
+        changed = before != after
+        gained.update(after[changed].tolist())
+        lost.update(before[changed].tolist())
+    return _single(gained, lost)
 
 
 def _weight(edit: Edit) -> int:

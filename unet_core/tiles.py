@@ -226,6 +226,24 @@ def packed_contents(key: TileKey, packed: bytes) -> Contents | None:
     return None if head is None else head.contents
 
 
+def unpack_classes(key: TileKey, packed: bytes | None) -> npt.NDArray[np.uint8]:
+    """The classes of a packed tile, `(TILE, TILE)` uint8, for a tenth of `unpack_tile`'s work.
+
+    Raises AnnotationError where there are none; whether all else is sound it does not find out.
+    """
+    if packed is None:
+        return np.zeros((TILE, TILE), np.uint8)
+    head = _head(key, packed)
+    start = _CHECKSUM.size if head is None else head.size
+    try:
+        classes = zlib.decompressobj().decompress(packed[start:], _PIXELS)
+    except zlib.error as error:
+        raise _damaged(key) from error
+    if len(classes) != _PIXELS:
+        raise _damaged(key)
+    return np.frombuffer(classes, np.uint8).reshape(TILE, TILE)
+
+
 def unpack_tile(key: TileKey, packed: bytes | None) -> TileArray | None:
     """Take a tile back out; never takes more memory than a tile, whatever the bytes say.
 

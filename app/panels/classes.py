@@ -22,20 +22,27 @@ from app import assets
 from app.panels.base import Panel, keep_navigation
 from unet_core.annotation import ClassInfo
 
-KEY, NAME, SHOWN, LOCKED, OBJECTS, PIXELS = range(6)
+KEY, NAME, SHOWN, LOCKED, STROKES, OBJECTS, PIXELS = range(7)
 _SWITCHES = (SHOWN, LOCKED)
-_COUNTS = (OBJECTS, PIXELS)
+_COUNTS = {STROKES: "stroke", OBJECTS: "cell", PIXELS: "pixel"}
 
 _HEADER = {
     KEY: ("", "The key that chooses the class, and its colour"),
     NAME: ("Name", "Double-click or F2 to rename"),
     SHOWN: ("", "Click, or Space, to show or hide the labels of the class"),
     LOCKED: ("", "Click to let nothing, or anything again, change the labels of the class"),
+    # A picture for a heading: the word would take from the names what they need.
+    STROKES: ("", "Strokes of the brush in the history of this image, which can be undone"),
     OBJECTS: ("Cells", "Cells that are told apart, on all planes"),
     PIXELS: ("Pixels", "Painted pixels, on all planes"),
 }
 _WORDS = {(SHOWN, True): "Shown", (SHOWN, False): "Hidden", (LOCKED, True): "Locked",
           (LOCKED, False): "Not locked"}  # fmt: skip
+_ICONS = {(SHOWN, True): "shown", (SHOWN, False): "hidden", (LOCKED, True): "locked",
+          (LOCKED, False): "unlocked"}  # fmt: skip
+_SWATCH = 10
+# Columns with a picture for a heading, and what that is to those who hear the window.
+_PICTURES = {SHOWN: ("shown", "Shown"), LOCKED: ("locked", "Locked"), STROKES: ("brush", "Strokes")}
 
 
 class _ClassTree(QTreeWidget):
@@ -90,10 +97,10 @@ class ClassesPanel(Panel):
         self._classes: list[ClassInfo] = []
         self._keys: Sequence[str] = ()
         self._off: dict[int, Collection[int]] = {SHOWN: (), LOCKED: ()}
-        self._icons: dict[tuple[int, bool], QIcon] = {}
+        self._icons: dict[str, QIcon] = {}
         self.tree = _ClassTree()
         self.tree.setObjectName("classList")
-        self.tree.setAccessibleName("Classes: key, name, shown, locked, cells, painted pixels")
+        self.tree.setAccessibleName("Classes: key, name, shown, locked, strokes, cells, pixels")
         self.tree.setColumnCount(len(_HEADER))
         self.tree.setRootIsDecorated(False)
         self.tree.setUniformRowHeights(True)
@@ -149,6 +156,9 @@ class ClassesPanel(Panel):
             head.setToolTip(column, tip)
             if column in _COUNTS:
                 head.setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
+            if column in _PICTURES:
+                spoken = _PICTURES[column][1]
+                head.setData(column, Qt.ItemDataRole.AccessibleTextRole, spoken)
 
     def set_classes(self, classes: Sequence[ClassInfo], active: int) -> None:
         """Show the classes, and mark class value `active`, without asking for anything."""
@@ -178,7 +188,7 @@ class ClassesPanel(Panel):
             for column in _SWITCHES:
                 self._show_switch(value, column)
         item.setText(KEY, str(value) if value < 10 else "")
-        item.setIcon(KEY, assets.swatch(info.color))
+        item.setIcon(KEY, assets.swatch(info.color, _SWATCH))
         item.setText(NAME, info.name)
         item.setToolTip(NAME, f"{info.name}: double-click or F2 to rename")
         self._show_key(value, item)
@@ -202,8 +212,9 @@ class ClassesPanel(Panel):
 
     def _show_switches(self) -> None:
         self.tree.blockSignals(True)
-        for column in _SWITCHES:
-            self.tree.headerItem().setIcon(column, self._icon(column, True))
+        head = self.tree.headerItem()
+        for column, (name, _) in _PICTURES.items():
+            head.setIcon(column, self._icon(name))
         for value in range(1, self.tree.topLevelItemCount() + 1):
             for column in _SWITCHES:
                 self._show_switch(value, column)
@@ -214,7 +225,7 @@ class ClassesPanel(Panel):
         if item is None:
             return
         on = self._is_on(value, column)
-        item.setIcon(column, self._icon(column, on))
+        item.setIcon(column, self._icon(_ICONS[column, on]))
         words = _WORDS[column, on]
         item.setData(column, Qt.ItemDataRole.AccessibleTextRole, words)
         item.setToolTip(column, f"{words}. {_HEADER[column][1]}")
@@ -223,13 +234,10 @@ class ClassesPanel(Panel):
         """Whether the class is shown, or whether it is locked."""
         return (value in self._off[column]) == (column == LOCKED)
 
-    def _icon(self, column: int, on: bool) -> QIcon:
-        key = (column, on)
-        if key not in self._icons:
-            names = {(SHOWN, True): "shown", (SHOWN, False): "hidden", (LOCKED, True): "locked",
-                     (LOCKED, False): "unlocked"}  # fmt: skip
-            self._icons[key] = assets.icon(names[key], self.palette(), 16)
-        return self._icons[key]
+    def _icon(self, name: str) -> QIcon:
+        if name not in self._icons:
+            self._icons[name] = assets.icon(name, self.palette(), 16)
+        return self._icons[name]
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -237,18 +245,22 @@ class ClassesPanel(Panel):
             self._icons.clear()
             self._show_switches()
 
-    def set_counts(self, pixels: Mapping[int, int], objects: Mapping[int, int]) -> None:
-        """Show how many pixels of each class value are painted, and how many cells there are."""
+    def set_counts(
+        self, pixels: Mapping[int, int], objects: Mapping[int, int], strokes: Mapping[int, int]
+    ) -> None:
+        """Show how many pixels of each class value are painted, and how many cells and strokes
+        there are."""
+        shown = {STROKES: strokes, OBJECTS: objects, PIXELS: pixels}
         self.tree.blockSignals(True)
         for row in range(self.tree.topLevelItemCount()):
             item = self.tree.topLevelItem(row)
             if item is None:
                 continue
-            for column, counts, unit in ((OBJECTS, objects, "cell"), (PIXELS, pixels, "pixel")):
-                count = counts.get(row + 1, 0)
+            for column, unit in _COUNTS.items():
+                count = shown[column].get(row + 1, 0)
                 item.setText(column, short_count(count))
                 words = f"{_grouped(count)} {unit}{'' if count == 1 else 's'}"
-                item.setToolTip(column, words)
+                item.setToolTip(column, f"{words}\n{_HEADER[column][1]}")
                 item.setData(column, Qt.ItemDataRole.AccessibleTextRole, words)
         self._unblock()
 
@@ -345,8 +357,8 @@ class ClassesPanel(Panel):
 
 
 def short_count(count: int) -> str:
-    """Return a count in at most six characters: "12 345", "123 k", "1.2 M", "3.4 G"."""
-    if count < 100_000:
+    """Return a count in at most five characters: "1 234", "12 k", "1.2 M", "3.4 G"."""
+    if count < 10_000:
         return _grouped(count)
     for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9)):
         if count < 1000 * size or unit == "G":

@@ -13,7 +13,7 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtGui import QGuiApplication, QKeyEvent
+from PySide6.QtGui import QGuiApplication, QIcon, QKeyEvent, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -22,7 +22,9 @@ from PySide6.QtWidgets import (
     QTableView,
 )
 
+from app import assets
 from app.panels.base import Panel, keep_navigation
+from unet_core.annotation import ClassInfo
 from unet_core.edits import History
 from unet_core.stack import PlaneIndex
 
@@ -41,6 +43,8 @@ _NAMES = {
     "interpolate": "Fill in between slices",
     "import": "Import",
 }
+
+_SWATCH = 10
 
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -76,6 +80,11 @@ class HistoryModel(QAbstractListModel):
         self._history = History()
         self._planes = (1, 1)
         self._count = self._forgotten = 0
+        self._classes: list[ClassInfo] = []
+        blank = QPixmap(_SWATCH, _SWATCH)
+        blank.fill(Qt.GlobalColor.transparent)
+        # By class, None for none: so all words begin at the same place.
+        self._swatches: dict[int | None, QIcon] = {None: QIcon(blank)}
         self.position = 0
         """How many edits are applied: the row of the present."""
 
@@ -101,6 +110,16 @@ class HistoryModel(QAbstractListModel):
         first, last = sorted((before, self.position))
         self.dataChanged.emit(self.index(first), self.index(last))
 
+    def show_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Name the classes, the background first."""
+        if list(classes) == self._classes:
+            return
+        self._classes = list(classes)
+        self._swatches = {None: self._swatches[None]}
+        for value, one in enumerate(classes, start=1):
+            self._swatches[value] = assets.swatch(one.color, _SWATCH)
+        self.dataChanged.emit(self.index(0), self.index(self._count))
+
     def rowCount(self, parent: _Index = _NOWHERE) -> int:
         return 0 if parent.isValid() else self._count + 1
 
@@ -113,16 +132,22 @@ class HistoryModel(QAbstractListModel):
             return f"{self._words(row)}, undone" if undone else self._words(row)
         if role == Qt.ItemDataRole.ForegroundRole and undone:
             return QGuiApplication.palette().placeholderText()
+        if role == Qt.ItemDataRole.DecorationRole:
+            value = self._history.step(row - 1).value if row else None
+            return self._swatches.get(value, self._swatches[None])
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "Undone; click to do it again" if undone else "Click to go back to here"
+            click = "Undone; click to do it again" if undone else "Click to go back to here"
+            return f"{self._words(row)}\n{click}"
         return None
 
     def _words(self, row: int) -> str:
         if row == 0:
             return "Beginning"
         step = self._history.step(row - 1)
-        place = place_name(step.planes, *self._planes)
-        return f"{edit_name(step.kind)} · {place}" if place else edit_name(step.kind)
+        name, place = edit_name(step.kind), place_name(step.planes, *self._planes)
+        if step.value is not None and step.value <= len(self._classes):  # it may be deleted
+            name = f"{name}, {self._classes[step.value - 1].name}"
+        return f"{name} · {place}" if place else name
 
 
 class _List(QTableView):
@@ -146,7 +171,7 @@ class _List(QTableView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def sizeHint(self) -> QSize:
-        return QSize(180, 300)
+        return QSize(210, 300)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:
@@ -195,6 +220,10 @@ class HistoryPanel(Panel):
         """Show `history`, of an image of `planes` (T, Z), and choose the row of the present."""
         self.model.show_history(history, planes)
         self.list.setCurrentIndex(self.model.index(self.model.position))
+
+    def show_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Name the classes that changes are of, the background first."""
+        self.model.show_classes(classes)
 
     def set_travelling(self, travelling: bool) -> None:
         """Whether steps are being undone or done again, one after the other."""

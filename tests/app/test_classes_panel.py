@@ -9,7 +9,16 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QApplication, QCheckBox, QMainWindow
 
 from app.document import DELETE_CLASS, Document
-from app.panels.classes import LOCKED, NAME, OBJECTS, PIXELS, SHOWN, ClassesPanel, short_count
+from app.panels.classes import (
+    LOCKED,
+    NAME,
+    OBJECTS,
+    PIXELS,
+    SHOWN,
+    STROKES,
+    ClassesPanel,
+    short_count,
+)
 from tests.app.conftest import close_and_wait
 from tests.app.test_tools import drag, hover, press
 from unet_core.annotation import DEFAULT_CLASSES, ClassInfo
@@ -121,15 +130,16 @@ def test_a_long_name_is_cut_off_and_the_numbers_stay(panel, qtbot):
     width = panel.minimumSizeHint().width()
     long = ClassInfo("a class with a name that is longer than any panel is wide", "#009e73")
     panel.set_classes([*DEFAULT_CLASSES, long], 2)
-    panel.set_counts({1: 3, 3: 1_234_567_890}, {3: 16_000_000})
+    panel.set_counts({1: 3, 3: 1_234_567_890}, {3: 16_000_000}, {3: 99_999})
     assert panel.minimumSizeHint().width() == width
     tree = panel.tree
     assert tree.header().length() <= tree.viewport().width()
-    for column in (OBJECTS, PIXELS):
+    for column in (STROKES, OBJECTS, PIXELS):
         text = tree.topLevelItem(2).text(column)
         assert tree.columnWidth(column) >= tree.fontMetrics().horizontalAdvance(text)
     assert long.name in tree.topLevelItem(2).toolTip(NAME)
-    assert tree.topLevelItem(2).toolTip(PIXELS).replace("\u202f", "") == "1234567890 pixels"
+    tip = tree.topLevelItem(2).toolTip(PIXELS).replace("\u202f", "")
+    assert tip.startswith("1234567890 pixels\n")
 
 
 @given(st.integers(0, 10**13))
@@ -140,7 +150,30 @@ def test_short_counts_are_short_and_never_too_large(count):
         number, unit = text[:-2], text[-1]
     shown = float(number.replace(" ", "")) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
     assert 0.9 * count <= shown <= count
-    assert len(text) <= 7
+    assert len(text) <= (5 if count < 10**12 else 7)
+
+
+def test_names_have_room_beside_a_long_days_counts(panel, qtbot):
+    tree, wide = panel.tree, panel.tree.fontMetrics().horizontalAdvance
+    name = DEFAULT_CLASSES[0].name
+    panel.setFixedWidth(max(280, 4 * wide(name)))  # as beside the image on a small screen
+    panel.set_counts({1: 1_234_567, 2: 98_765}, {2: 999}, {1: 999, 2: 999})
+    qtbot.waitUntil(lambda: tree.columnWidth(STROKES) >= wide("999"))
+    assert tree.columnWidth(NAME) >= wide(name)
+
+
+def test_counts_are_read_out_with_their_unit(panel):
+    panel.set_counts({2: 1}, {2: 2}, {1: 1, 2: 12_345})
+    role, tree = Qt.ItemDataRole.AccessibleTextRole, panel.tree
+    spoken = [tree.topLevelItem(1).data(column, role) for column in (STROKES, OBJECTS, PIXELS)]
+    assert [words.replace("\u202f", "") for words in spoken] == [
+        "12345 strokes",
+        "2 cells",
+        "1 pixel",
+    ]
+    tip = tree.topLevelItem(0).toolTip(STROKES)
+    assert tip.startswith("1 stroke\n") and "history" in tip
+    assert tree.headerItem().data(STROKES, role) == "Strokes"
 
 
 # --- in the window ---------------------------------------------------------------------------
@@ -156,6 +189,46 @@ def test_pixels_and_cells_are_counted_live(window, qtbot):
     labels = window.document.annotation.read(PlaneIndex(0, 0))
     assert cell_text(window, 2, OBJECTS) == "1"
     assert cell_text(window, 2, PIXELS) == str((labels == 2).sum())
+
+
+def test_strokes_are_counted_live_and_when_the_project_comes_again(
+    window, make_window, qtbot, tmp_path
+):
+    def shown(of):
+        return [cell_text(of, value, STROKES) for value in (1, 2)]
+
+    document = window.document
+    for value, y in ((1, 20), (2, 50), (2, 90), (1, 130), (2, 170)):
+        document.set_active_class(value)
+        drag(window, qtbot, (y, 50), (y, 80))
+    assert shown(window) == ["2", "3"]
+    document.begin_stroke(200, 50, erase=True)
+    document.end_stroke()
+    window.regions.complete(Rect(100, 100, 50, 50))
+    assert shown(window) == ["2", "3"], "neither is a stroke of a class"
+    window.history.position_chosen.emit(3)
+    qtbot.waitUntil(lambda: not window.history_desk.travelling)
+    assert shown(window) == ["1", "2"]
+    window.actions_by_id["redo"].trigger()
+    assert shown(window) == ["2", "2"]
+    window.files.save_as(tmp_path / "cells.limn")
+    close_and_wait(window, qtbot)
+    again = make_window(tmp_path / "cells.limn")
+    assert shown(again) == ["2", "2"]
+    again.actions_by_id["redo"].trigger()
+    assert shown(again) == ["2", "3"]
+
+
+def test_nothing_is_counted_while_the_brush_moves(window, qtbot, monkeypatch):
+    told = []
+    monkeypatch.setattr(window.classes, "set_counts", lambda *counts: told.append(counts))
+    document = window.document
+    document.begin_stroke(50, 50)
+    for x in range(51, 90):
+        document.extend_stroke(50, x)
+    assert not told
+    document.end_stroke()
+    assert [strokes for *_, strokes in told] == [{2: 1}]
 
 
 def test_a_hidden_class_is_not_painted_on_the_screen_and_a_locked_one_is_safe(window, qtbot):

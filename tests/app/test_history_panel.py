@@ -80,13 +80,34 @@ def test_the_list_says_what_was_done_and_where(window, qtbot):
     paint_some(window, qtbot)
     assert rows(window) == [
         "Beginning",
-        "Stroke · z 1",
-        "Stroke · z 3",
-        "Stroke · z 5",
-        "Erase · z 5",
-        "Complete region · z 5",
+        "Stroke, cell · z 1",
+        "Stroke, cell · z 3",
+        "Stroke, cell · z 5",
+        "Erase, cell · z 5",
+        "Complete region, background · z 5",
     ]
     assert window.history.list.currentIndex().row() == 5
+
+
+def test_a_change_has_the_colour_and_the_name_of_its_class(window, qtbot):
+    document, model = window.document, window.history.model
+
+    def color(row):
+        icon = model.index(row).data(Qt.ItemDataRole.DecorationRole)
+        return icon.pixmap(10, 10).toImage().pixelColor(5, 5)
+
+    drag(window, qtbot, (50, 50), (50, 120))
+    debris = document.add_class("debris", "#009e73")
+    drag(window, qtbot, (90, 50), (90, 120))
+    assert rows(window)[1:] == ["Stroke, cell · z 1", "Stroke, debris · z 1"]
+    assert color(0).alpha() == 0 and color(2).name() == "#009e73"
+    document.rename_class(2, "nucleus")
+    document.recolor_class(2, "#123456")
+    assert rows(window)[1] == "Stroke, nucleus · z 1" and color(1).name() == "#123456"
+    window.regions.delete_class(debris)
+    qtbot.waitUntil(lambda: len(document.classes) == 2)
+    assert rows(window)[2:] == ["Stroke · z 1", "Delete class · z 1"], "it has no name any more"
+    assert color(2).alpha() == 0
 
 
 def test_a_click_goes_there_step_by_step_and_all_of_it_is_saved(window, qtbot, tmp_path):
@@ -186,7 +207,7 @@ def test_another_image_begins_another_list(window, qtbot, tmp_path):
     press(window, qtbot, Qt.Key.Key_B)
     qtbot.waitUntil(lambda: window.viewport.paintable)
     drag(window, qtbot, (20, 20), (20, 40))
-    assert rows(window) == ["Beginning", "Stroke"], "a single plane needs no name"
+    assert rows(window) == ["Beginning", "Stroke, cell"], "a single plane needs no name"
 
 
 def test_the_menu_says_what_is_undone(window, qtbot):

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
 
 from app.messages import Message, MessageBar, ProgressStrip
 from app.panels.brush import BrushPanel
-from app.panels.classes import NAME, OBJECTS, PIXELS, ClassesPanel
+from app.panels.classes import NAME, OBJECTS, PIXELS, STROKES, ClassesPanel
 from app.panels.loss_plot import LossPlot, nice_above
 from app.panels.navigator import NavigatorPanel
 from app.panels.prediction import PredictionPanel
@@ -79,11 +79,12 @@ def test_classes_show_and_choose(shown, qtbot):
     panel = shown(ClassesPanel())
     with qtbot.assertNotEmitted(panel.class_chosen):
         panel.set_classes(DEFAULT_CLASSES, 2)
-        panel.set_counts({1: 12345, 2: 5}, {2: 3})
+        panel.set_counts({1: 12345, 2: 5}, {2: 3}, {1: 7, 3: 2})
     rows = [panel.tree.topLevelItem(i) for i in range(2)]
     assert [row.text(NAME) for row in rows] == [info.name for info in DEFAULT_CLASSES]
-    assert [row.text(PIXELS).replace("\u202f", "") for row in rows] == ["12345", "5"]
+    assert [row.text(PIXELS).replace("\u202f", "") for row in rows] == ["12k", "5"]
     assert [row.text(OBJECTS) for row in rows] == ["0", "3"]
+    assert [row.text(STROKES) for row in rows] == ["7", "0"]
     assert panel.tree.currentItem() is rows[1]
     with qtbot.waitSignal(panel.class_chosen) as asked:
         panel.tree.setCurrentItem(rows[0])

@@ -467,5 +467,5 @@ def test_the_history_says_what_was_done_and_where_loose_or_packed():
         history.push(paint(annotation, PLANES[n % 4], 1 + n % 2, 9, [(n * 7, n * 13)]))
     history.push(result_of(annotation.clearing(2, "delete class")))
     for n in range(40):
-        assert history.step(n) == ("stroke", (PLANES[n % 4],))
-    assert history.step(40) == ("delete class", (PLANES[1], PLANES[3]))
+        assert history.step(n) == ("stroke", (PLANES[n % 4],), 1 + n % 2)
+    assert history.step(40) == ("delete class", (PLANES[1], PLANES[3]), 2)

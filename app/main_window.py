@@ -459,6 +459,7 @@ class MainWindow(QMainWindow):
         self.importing.finished.connect(self._part_finished)
         self.regions.finished.connect(self._part_finished)
         self.regions.told.connect(self._hint)
+        self.regions.failed.connect(self.messages.show_error)
         self.regions.place_found.connect(self._go_to_place)
         self.regions.asked.connect(self._ask)
         self.desk.reason_changed.connect(self._update_commands)

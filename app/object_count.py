@@ -87,7 +87,7 @@ def _counting(layer: PredictionLayer, area: Rect) -> Generator[None, None, int]:
     yield
     # Here, not above: scikit-image takes its time, and the window need not wait for it.
     from unet_core.objects import count_objects
-    from unet_core.predicted_cells import predicted_classes
+    from unet_core.predicted_cells import classes_and_interior, part_to_split
 
-    classes = predicted_classes(layer, MAX_CLASSES, area)
-    return count_objects(classes, layer.read_interior(area))
+    look = partial(classes_and_interior, layer, MAX_CLASSES)
+    return (yield from count_objects(look, part_to_split(layer, area)))

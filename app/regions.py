@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal, Slot
 
 from app.document import DELETE_CLASS, FIRST_CELL_CLASS, Document
@@ -43,6 +45,8 @@ PLACES = 50
 class Regions(QObject):
     """The tools that change more than a stroke."""
 
+    failed = Signal(str, str)
+    """Why a wish came to nothing, in one sentence, and the details for a report."""
     told = Signal(str)
     """One sentence: why nothing was done."""
     asked = Signal(str, str, object)
@@ -207,7 +211,7 @@ class Regions(QObject):
         pixel = int(y // 1), int(x // 1)
         value, number = document.annotation.label_at(document.plane, *pixel)
         if value in document.locked:
-            self.told.emit(f"The class {document.classes[value - 1].name} is locked.")
+            self.told.emit(f"The class “{document.classes[value - 1].name}” is locked.")
         elif number:
             self._relabel("delete", {label(value, number): 0})
         elif value:
@@ -358,14 +362,16 @@ class Regions(QObject):
             self._place = (self._place + step) % len(self._places)
             self.place_found.emit(*self._places[self._place])
             return
-        area, seen = document.plane_rect, layer.snapshot()
-        labels = document.annotation.snapshot()
+        seen, labels = layer.snapshot(), document.annotation.snapshot()
+
+        def look(rect: Rect) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+            return seen.read(rect), labels.read(state[0], rect) > 0
 
         def find() -> Generator[None, None, Sequence[tuple[int, int]]]:
             yield
             from unet_core.where_next import uncertain_places
 
-            return uncertain_places(seen.read(area), labels.read(state[0]) > 0, PLACES)
+            return uncertain_places(look, seen.predicted, PLACES)
 
         def go(places: Sequence[tuple[int, int]]) -> None:
             if document.plane != state[0]:
@@ -477,7 +483,7 @@ class Regions(QObject):
 
     @Slot(object)
     def _failed(self, error: JobError) -> None:
-        self.told.emit(error.sentence)
+        self.failed.emit(error.sentence, error.details)
 
     @Slot()
     def cancel(self) -> None:

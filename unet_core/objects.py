@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,18 @@ from skimage.measure import label
 
 from unet_core.export import DEFAULT_MIN_SIZE
 from unet_core.stack import PlaneIndex
-from unet_core.watershed import watershed
+from unet_core.tiling import Rect, bands_of
+from unet_core.watershed import Hills, Parts, watershed
+
+Look = Callable[[Rect], tuple[NDArray[np.uint8], NDArray[Any] | None]]
+"""Gives the classes of a rectangle and the network's interior, if any: both `(height, width)`."""
 
 PROMINENCE = 0.3
 """How far a cell's interior, 0…1, rises above the pass to its neighbour, at least."""
+_PROMINENCE = PROMINENCE * 255 * 256
+"""As far as that in the heights of `_relief`."""
+_SMOOTHED = 2
+"""The relief of a pixel depends on the interior of those that are so many pixels away."""
 LEAST_OVERLAP, CLEAR_OVERLAP = 0.1, 0.3
 """Intersection over union of two objects in neighbouring z planes, from where on they are one: if
 neither has a better partner, and in any case."""
@@ -86,13 +95,33 @@ def label_plane(classes: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def count_objects(
-    classes: NDArray[np.uint8],
-    interior: NDArray[Any] | None = None,
-    min_size: int = DEFAULT_MIN_SIZE,
-) -> int:
-    """How many objects of at least `min_size` pixels `split_objects` finds in a plane."""
-    sizes = np.bincount(split_objects(classes, interior, min_size).ravel())[1:]
-    return int((sizes >= min_size).sum())
+    look: Look, area: Rect, min_size: int = DEFAULT_MIN_SIZE
+) -> Generator[None, None, int]:
+    """How many objects of at least `min_size` pixels `split_objects` finds in `area`.
+
+    The area is looked at band by band, one at a step: memory does not grow with it.
+    """
+    parts = yield from split_area(look, area, min_size)
+    return int((parts.sizes >= min_size).sum())
+
+
+def split_area(look: Look, area: Rect, min_size: int) -> Generator[None, None, Parts]:
+    """The objects of `area` as `split_objects` finds them, an object over several bands as one.
+
+    The area is looked at band by band, one at a step, and once more when the parts are asked for.
+    """
+
+    def relief(rect: Rect) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        around = rect.expand(_SMOOTHED).intersect(area)
+        inside = Rect(rect.y - around.y, rect.x - around.x, *rect[2:]).slices
+        classes, interior = look(around)
+        if interior is None:  # flat, so that nothing is cut
+            return classes[inside], (classes[inside] > 1).astype(np.uint16)
+        return classes[inside], _relief(classes, interior)[inside]
+
+    hills = Hills(relief, bands_of(area))
+    yield from hills.explore()
+    return hills.parts(_PROMINENCE, min_size)
 
 
 def split_objects(
@@ -107,7 +136,7 @@ def split_objects(
     """
     if interior is None:
         return label_plane(classes)
-    return watershed(classes, _relief(classes, interior), PROMINENCE * 255 * 256, min_size)
+    return watershed(classes, _relief(classes, interior), _PROMINENCE, min_size)
 
 
 def interior_levels(interior: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:

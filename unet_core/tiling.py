@@ -66,6 +66,22 @@ class Rect(NamedTuple):
         return Rect(self.y - by, self.x - by, self.height + 2 * by, self.width + 2 * by)
 
 
+BAND = 2**21
+"""So many pixels, about, make a band: enough for whole-array steps, and little memory."""
+
+
+def bands_of(area: Rect) -> list[Rect]:
+    """`area` from top to bottom in bands of about `BAND` pixels.
+
+    They begin at multiples of a power of two, at least 16, so that few label tiles lie in two.
+    """
+    if area.empty:
+        return []
+    rows: int = 2 ** max(4, (BAND // area.width).bit_length() - 1)
+    tops = range(area.y - area.y % rows, area.bottom, rows)
+    return [Rect(y, area.x, rows, area.width).intersect(area) for y in tops]
+
+
 class Tile(NamedTuple):
     """One unit of prediction work."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
+
+from unet_core.tiling import Rect, bands_of
 
 STEP = 8
 """Doubt is looked at in squares of so many pixels a side."""
@@ -16,22 +18,22 @@ APART = 8
 """Two places are at least so many squares apart, in rows or in columns."""
 
 
-def uncertain_places(
-    maps: NDArray[np.uint8], labelled: NDArray[np.bool_], count: int
-) -> Sequence[tuple[int, int]]:
-    """At most `count` pixels `(y, x)`, the most uncertain place first.
+Look = Callable[[Rect], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+"""Gives the probabilities of the foreground classes in a rectangle, `(K, height, width)`, 0…255,
+and which of its pixels are labelled, `(height, width)`."""
 
-    `maps` are the probabilities `(K, Y, X)` of the foreground classes, 0…255; `labelled` `(Y, X)`.
+
+def uncertain_places(look: Look, area: Rect, count: int) -> Sequence[tuple[int, int]]:
+    """At most `count` pixels `(y, x)` of `area`, the most uncertain place first.
+
     The doubt of a pixel is 1 where a class is as likely as not, and 0 where all are sure. What is
-    labelled counts as sure.
+    labelled counts as sure. The area is looked at band by band: memory does not grow with it.
     """
-    if not len(maps) or not maps.size:
+    if area.empty:
         return []
-    nearest = np.abs(maps.astype(np.int16) - 128).min(axis=0)
-    doubt = np.where(labelled, 0, 128 - np.minimum(nearest, 128)).astype(np.float32)
-    height, width = doubt.shape
-    padded = np.pad(doubt, ((0, -height % STEP), (0, -width % STEP)))
-    squares = padded.reshape(padded.shape[0] // STEP, STEP, -1, STEP).mean(axis=(1, 3))
+    top, left = area.y - area.y % STEP, area.x - area.x % STEP
+    area = Rect(top, left, area.bottom - top, area.right - left)
+    squares = np.concatenate([_doubt(*look(band)) for band in bands_of(area)])
     around = gaussian_filter(squares, SPREAD, mode="constant")
     peaks = (around == maximum_filter(around, 2 * APART + 1, mode="constant")) & (around > 0.5)
     rows, columns = np.nonzero(peaks)
@@ -43,5 +45,16 @@ def uncertain_places(
             places.append((y, x))
         if len(places) == count:
             break
-    half = STEP // 2
-    return [(min(y * STEP + half, height - 1), min(x * STEP + half, width - 1)) for y, x in places]
+    half, bottom, right = STEP // 2, area.bottom - 1, area.right - 1
+    middles = ((top + y * STEP + half, left + x * STEP + half) for y, x in places)
+    return [(min(y, bottom), min(x, right)) for y, x in middles]
+
+
+def _doubt(maps: NDArray[np.uint8], labelled: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The mean doubt, 0…128, in each square of a band that begins with whole squares."""
+    nearest = np.abs(maps.astype(np.int16) - 128).min(axis=0, initial=128)
+    doubt = np.where(labelled, 0, 128 - nearest).astype(np.float32)
+    height, width = doubt.shape
+    padded = np.pad(doubt, ((0, -height % STEP), (0, -width % STEP)))
+    squares = padded.reshape(padded.shape[0] // STEP, STEP, -1, STEP)
+    return squares.mean(axis=(1, 3), dtype=np.float32)

@@ -28,6 +28,9 @@ class PredictionPanel(Panel):
         self.count = QLabel()
         self.count.setObjectName("objectCount")
         self.count.setAccessibleName("Objects in this plane")
+        self.count.setToolTip(
+            "Predicted so far in this plane; of one of more than 8192 × 8192 pixels, in view"
+        )
         self.network = QLabel()
         self.network.setObjectName("predictionNetwork")
         self.network.setAccessibleName("Network that predicts")

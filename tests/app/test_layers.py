@@ -279,6 +279,19 @@ def test_of_a_giant_plane_the_prediction_is_held_where_it_was_made_last(
     painted(layer.paint, 100, 100)
 
 
+def test_nothing_is_predicted_outside_the_box_around_what_is(small_blocks: None) -> None:
+    layer = PredictionLayer()
+    assert layer.predicted.empty
+    layer.set_plane(PLANE, 900, 700)
+    for rect in (Rect(70, 600, 20, 50), Rect(500, 130, 5, 5)):
+        layer.put(PLANE, rect, np.ones((2, *rect[2:]), np.uint8))
+    outside = layer.read(Rect(0, 0, 900, 700)).any(axis=0)
+    outside[layer.predicted.slices] = False
+    assert not outside.any()
+    assert layer.predicted.height < 900 and layer.predicted.width < 700
+    assert layer.snapshot().predicted == layer.predicted
+
+
 def test_a_snapshot_of_the_prediction_stays_as_it_was(small_blocks: None) -> None:
     layer = PredictionLayer()
     layer.set_plane(PLANE, 90, 70)

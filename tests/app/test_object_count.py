@@ -1,5 +1,7 @@
 """The number of objects in the window: touching cells apart, the same number as in an export."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from unet_core.stack import PlaneIndex, open_stack
 from unet_core.tiling import Rect
 
 PLANE = PlaneIndex(0, 0)
+WHOLE, CORNER = Rect(0, 0, 120, 150), Rect(0, 0, 10, 10)
 
 
 @pytest.fixture
@@ -36,12 +39,12 @@ def seen():
     return Prediction(probabilities.astype(np.float32), interior.astype(np.float32))
 
 
-def counted(qtbot, layer):
+def counted(qtbot, layer, plane=WHOLE, view=CORNER):
     parent = QObject()
     counter = ObjectCounter(layer, parent)
     numbers = []
     counter.counted.connect(numbers.append)
-    counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
+    counter.request(plane, view)
     qtbot.waitUntil(lambda: bool(numbers) and not counter.busy)
     return numbers[-1]
 
@@ -86,6 +89,24 @@ def test_the_window_counts_what_an_export_holds(qtbot, seen, tmp_path, monkeypat
     assert number > counted(qtbot, shown(seen, with_interior=False)), "touching cells came apart"
 
 
+def test_a_giant_plane_in_view_takes_no_more_memory_than_what_is_predicted_of_it(qtbot, seen):
+    plane = Rect(0, 0, 16384, 16384)
+    maps, interior = display_maps(seen.probabilities), interior_levels(seen.interior)
+    layer = PredictionLayer()
+    layer.set_plane(PLANE, plane.height, plane.width)
+    numbers = []
+    for y, x in ((700, 3000), (1100, 10_000)):
+        assert layer.put(PLANE, Rect(y, x, 120, 150), maps, interior)
+        tracemalloc.start()
+        try:
+            numbers.append(counted(qtbot, layer, plane, plane))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < plane.height * plane.width / 2
+    assert numbers == [numbers[0], 2 * numbers[0]] and numbers[0] > 0
+
+
 def test_nothing_predicted_is_no_number(qtbot):
     assert counted(qtbot, PredictionLayer()) is None
 
@@ -104,10 +125,10 @@ def test_the_end_is_told_even_if_the_count_has_just_ended(qtbot, seen):
     """The thread is through, and the window, which closes, has not heard of it yet."""
     parent = QObject()
     counter = ObjectCounter(shown(seen), parent)
-    counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
+    counter.request(WHOLE, CORNER)
     counter._start()
     assert counter.findChild(Job).wait()
     with qtbot.waitSignal(counter.finished):
         assert counter.shutdown()
-    counter.request(Rect(0, 0, 120, 150), Rect(0, 0, 10, 10))
+    counter.request(WHOLE, CORNER)
     assert not counter._timer.isActive() and not counter.shutdown()

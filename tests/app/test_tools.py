@@ -360,6 +360,7 @@ def test_a_locked_class_stays_as_it_is(window, qtbot):
     hover(window, (50, 100))
     press(window, qtbot, Qt.Key.Key_Delete)
     assert np.array_equal(labels(window) > 0, cell)
+    assert window.messages.text == f"The class “{window.document.classes[1].name}” is locked."
     press(window, qtbot, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     press(window, qtbot, Qt.Key.Key_Delete)
     assert not labels(window).any()
@@ -494,6 +495,7 @@ def test_deleting_a_region_is_worked_out_in_a_thread(window, qtbot, monkeypatch)
     window.regions.delete(40, 50)
     settled(window, qtbot)
     assert labels(window).any() and "has more than" in window.messages.text
+    assert window.messages.message is not None and window.messages.message.kind == "error"
 
 
 DRAWN = {

@@ -1,5 +1,8 @@
 """Objects: connected in the plane and through z, numbered once, measured in the right units."""
 
+import tracemalloc
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tests.synthetic import write_imagej
+from unet_core import tiling
 from unet_core.measure import measure
 from unet_core.objects import (
     ObjectNumbers,
@@ -16,9 +20,12 @@ from unet_core.objects import (
     interior_target,
     known_interior,
     label_plane,
+    split_area,
     split_objects,
 )
 from unet_core.stack import PlaneIndex, open_stack
+from unet_core.steps import result_of
+from unet_core.tiling import Rect
 
 
 def number(classes: np.ndarray, min_size: int) -> np.ndarray:
@@ -32,6 +39,15 @@ def number(classes: np.ndarray, min_size: int) -> np.ndarray:
     result = np.stack([numbers.number_of(i, own) for i, own in enumerate(labels)])
     assert result.max(initial=0) == found
     return result.reshape(classes.shape)
+
+
+def looking_at(classes, interior):
+    return lambda r: (classes[r.slices], None if interior is None else interior[r.slices])
+
+
+def counted(classes, interior, min_size):
+    look = looking_at(classes, interior)
+    return result_of(count_objects(look, Rect(0, 0, *classes.shape), min_size))
 
 
 @settings(max_examples=40)
@@ -68,7 +84,7 @@ def test_planes_without_objects_cause_no_shift():
 def test_diagonal_neighbours_and_other_classes_stay_apart():
     plane = np.array([[2, 1, 3], [1, 2, 3], [0, 0, 2]], np.uint8)
     assert label_plane(plane).max() == 4
-    assert count_objects(plane, min_size=2) == 1
+    assert counted(plane, None, 2) == 1
 
 
 def test_touching_cells_get_a_line_of_background():
@@ -167,7 +183,7 @@ def test_touching_cells_come_apart(keep):
     assert found.max() == 4
     assert ((found > 0) == (classes > 1)).all()
     assert agreement(found, truth) > 0.9
-    assert count_objects(classes, keep(interior_target(truth))) == 4
+    assert counted(classes, keep(interior_target(truth)), 10) == 4
 
 
 @given(seed=st.integers(0, 9999))
@@ -222,6 +238,63 @@ def test_splitting_only_ever_cuts_connected_parts(seed, min_size):
         (part,) = np.unique(parts[own])
         assert own.sum() >= min(min_size, sizes[part])
     assert np.array_equal(split_objects(classes, None, min_size), parts)
+
+
+@given(seed=st.integers(0, 2**32 - 1), min_size=st.integers(0, 40), band=st.integers(1, 4000))
+@settings(max_examples=60, deadline=None)
+def test_bands_of_an_area_give_the_same_objects_as_all_of_it(seed, min_size, band):
+    """None is cut by a seam or counted twice, wherever in the plane the area lies."""
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 120, 2).tolist()
+    noise = [
+        ndimage.gaussian_filter(random.normal(size=(height, width)), random.choice([1, 3, 6]))
+        for _ in range(2)
+    ]
+    classes = np.digitize(noise[0] / np.std(noise), [-0.8, -0.2, 1]).astype(np.uint8)
+    interior = np.clip(128 + 60 * noise[1] / noise[1].std(), 0, 255).astype(np.uint8)
+    top, left = random.integers(0, 50, 2).tolist()
+    area = Rect(top, left, height, width)
+    for inside in (interior, None):
+        expected = split_objects(classes, inside, min_size)
+        look = looking_at(classes, inside)
+        with mock.patch.object(tiling, "BAND", band):
+            steps = split_area(
+                lambda r, look=look: look(Rect(r.y - top, r.x - left, *r[2:])), area, min_size
+            )
+            parts = result_of(steps)
+        found = np.zeros_like(expected)
+        for rect, labels in parts:
+            found[rect.y - top : rect.bottom - top] = labels
+        pairs = np.unique(np.stack((found.ravel(), expected.ravel())), axis=1)
+        assert all(len(np.unique(side)) == pairs.shape[1] for side in pairs), "one to one"
+        assert np.array_equal(found > 0, expected > 0)
+        assert np.array_equal(parts.sizes, np.bincount(found.ravel())[1:])
+        if inside is not None:
+            assert np.array_equal(found, expected)
+        y, x = int(random.integers(height)), int(random.integers(width))
+        assert parts.at(top + y, left + x) == found[y, x]
+
+
+def test_a_large_area_takes_little_memory():
+    """Cells that touch each other everywhere. All at once would be some fifty bytes a pixel."""
+    truth, classes = cells((64, 128), (20, 20, 18), (20, 50, 18), (46, 90, 17), (46, 120, 17))
+    interior = interior_levels(interior_target(truth))
+    area = Rect(0, 0, 4096, 4096)
+
+    def look(rect):
+        rows, columns = np.ogrid[rect.y : rect.bottom, rect.x : rect.right]
+        where = rows % 64, columns % 128
+        return classes[where], interior[where]
+
+    with mock.patch.object(tiling, "BAND", 2**18):
+        tracemalloc.start()
+        try:
+            number = result_of(count_objects(look, area))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert number >= 4 * 64 * 32 * 0.9
+    assert peak < 2 * area.height * area.width
 
 
 def test_an_empty_plane_has_no_objects():

@@ -1,6 +1,7 @@
 """Predicted cells become labels: each one as the whole plane shows it, and nothing painted over."""
 
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from unet_core import tiling
 from unet_core.annotation import Annotation, AnnotationError
 from unet_core.labels import MAX_OBJECT, classes_of, objects_of
 from unet_core.objects import split_objects
 from unet_core.predicted_cells import accept, part_around, predicted_classes, reject
 from unet_core.stack import PlaneIndex
+from unet_core.tiles import bounding_box
 from unet_core.tiling import Rect
 
 PLANE = PlaneIndex(0, 0)
@@ -25,8 +28,15 @@ class Shown:
     threshold: int
     maps: np.ndarray
     interior: np.ndarray | None = None
+    largest: int = 0
+    """The most pixels that were asked for at a time."""
+
+    @property
+    def predicted(self):
+        return bounding_box(self.maps.any(axis=0))
 
     def read(self, rect):
+        self.largest = max(self.largest, rect.height * rect.width)
         return self.maps[:, *rect.slices]
 
     def read_interior(self, rect):
@@ -84,6 +94,12 @@ def applied(labels, edit):
     return labels.read_labels(PLANE)
 
 
+def tried(labels, edit):
+    after = applied(labels, edit)
+    labels.apply(edit.inverse())
+    return after
+
+
 def test_all_cells_of_known_classes_are_accepted_where_nothing_is_painted(shown, labels):
     before = labels.read(PLANE)
     after = applied(labels, accept(labels.snapshot(), PLANE, shown, 1, None, 7))
@@ -101,6 +117,33 @@ def test_one_cell_is_accepted_without_a_number_or_rejected(shown, labels):
     after = applied(labels, reject(labels.snapshot(), PLANE, shown, 2, (40, 20)))
     assert (classes_of(after)[30:50, 10:30] == 1).all() and not after[5:15, 10:25].any()
     assert reject(labels.snapshot(), PLANE, shown, 2, (40, 20)) is None, "it is painted now"
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(deadline=None, max_examples=20)
+def test_band_by_band_the_same_is_accepted(seed, with_interior):
+    random = np.random.default_rng(seed)
+    rough = np.stack([gaussian_filter(random.normal(size=(300, 200)), 5) for _ in range(3)])
+    maps = np.clip(128 + 60 * rough / rough.std(), 0, 255).astype(np.uint8)
+    shown = Shown(128, maps[:2], maps[2] if with_interior else None)
+    painted = Annotation((1, 1, 300, 200))
+    painted.fill(PLANE, Rect(40, 30, 200, 30), np.ones((200, 30), bool), 1)
+    whole = tried(painted, accept(painted, PLANE, shown, 2, None, 5))
+    middle = np.argwhere(classes_of(whole) > 1)[1000].tolist()
+    pixel = tried(painted, accept(painted, PLANE, shown, 2, middle, 5))
+    shown.largest = 0
+    with mock.patch.object(tiling, "BAND", 200 * 32):
+        banded = tried(painted, accept(painted, PLANE, shown, 2, None, 5))
+        assert shown.largest <= 200 * (32 + 2 + 4), "memory is bounded"
+        alone = tried(painted, accept(painted, PLANE, shown, 2, middle, 5))
+    assert np.array_equal(pixel, alone)
+    assert np.array_equal(classes_of(banded), classes_of(whole))
+    numbers = np.stack((objects_of(banded).ravel(), objects_of(whole).ravel()))
+    pairs = np.unique(numbers, axis=1)
+    used = np.unique(objects_of(banded))
+    assert all(np.array_equal(np.unique(side), used) for side in pairs)
+    assert pairs.shape[1] == len(used), "one to one"
+    assert np.array_equal(used, [0, *range(5, 4 + len(used))]), "no number is skipped"
 
 
 def test_more_cells_than_there_are_numbers_are_refused(shown, labels):

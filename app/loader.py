@@ -321,7 +321,8 @@ class PlaneLoader(QThread):
                     if not shown.large.complete:
                         read_on = partial(self._read_on, shown)
                         return partial(self._guarded, shown.request, read_on)
-                if self._expected is not None:
+                # The window first takes what it asked for: two threads of Python hinder each other.
+                if self._expected is not None and not self._telling:
                     expected, self._expected = self._expected, None
                     return partial(self._prepare, expected)
                 if self._unmeasured is not None:
@@ -466,6 +467,7 @@ class PlaneLoader(QThread):
             answer, self._answer = self._answer, None
             pieces, self._pieces = self._pieces, []
             self._telling = False
+            self._condition.notify()
         if isinstance(answer, _Failure):
             if answer.number == self._newest > self._forgotten:
                 self.failed.emit(answer.plane, answer.sentence)

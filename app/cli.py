@@ -54,6 +54,9 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps(failures.summary))
         return _complain(str(failures))
     except KeyboardInterrupt:
+        # Python remembers an interrupt that left the exec() of a text, as dataclasses use it when
+        # they are imported, and would end as if nobody had caught it. The next exec() forgets it.
+        exec("")
         return _complain("Cancelled; unfinished files were removed.")
     except BrokenPipeError:  # the work is done, and whoever read of it has read enough
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # Python flushes it at its end

@@ -469,6 +469,26 @@ def test_interrupted_it_leaves_nothing_but_a_sentence(folder, command):
     assert {path for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such signal")
+def test_an_interrupt_that_falls_into_the_making_of_a_dataclass_is_like_any_other(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from app import cli\n"
+        "cli._info = lambda options: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(cli.main(['info']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("limn: Cancelled")
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_falls_into_a_destructor_still_counts(folder, capsys, monkeypatch):
     class PressesCtrlC:

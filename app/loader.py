@@ -325,10 +325,10 @@ class PlaneLoader(QThread):
                 if self._expected is not None and not self._telling:
                     expected, self._expected = self._expected, None
                     return partial(self._prepare, expected)
-                if self._unmeasured is not None:
-                    if self._condition.wait(MEASURED_AFTER):
-                        continue  # something else is wanted first
-                    plane, self._unmeasured = self._unmeasured, None
+                if (plane := self._unmeasured) is not None:
+                    if self._condition.wait(MEASURED_AFTER) or self._unmeasured is not plane:
+                        continue  # something else is wanted first, or this no longer
+                    self._unmeasured = None
                     return partial(self._measure, plane)
                 self._condition.wait()
             return None

@@ -162,6 +162,26 @@ def test_histograms_are_made_when_nothing_else_is_wanted(
     assert [one.number for one in measured] == [number]
 
 
+def test_a_stack_that_is_left_while_its_plane_waits_to_be_measured(
+    qtbot: QtBot, loader: PlaneLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, wait = Walked(), loader._condition.wait
+    left: list[bool] = []
+
+    def leave(timeout: float | None = None) -> bool:
+        if timeout is None or left:
+            return wait(timeout)
+        loader._drop()  # as `forget` does, in the moment in which the time is over
+        left.append(True)
+        return False
+
+    monkeypatch.setattr(loader._condition, "wait", leave)
+    ask(loader, stack, 0)
+    qtbot.waitUntil(lambda: left != [])
+    with qtbot.waitSignal(loader.loaded, check_params_cb=lambda one: one.plane.z == 2):
+        ask(loader, stack, 2)
+
+
 def test_other_colours_are_not_those_that_were_prepared(qtbot: QtBot, loader: PlaneLoader) -> None:
     stack = Walked()
     got: list[LoadedPlane] = []

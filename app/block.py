@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QPoint
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtGui import QImage, QPainter
 
 from unet_core.tiling import Rect
-
-GREY_TABLE = [QColor(level, level, level).rgba() for level in range(256)]
 
 
 class Block:
@@ -38,7 +36,7 @@ class Block:
         else:
             kind = QImage.Format.Format_Indexed8
         self.image = QImage(flat.data, width, height, row_bytes, kind)
-        if kind == QImage.Format.Format_Indexed8 and table is not None:
+        if table is not None:
             self.image.setColorTable(table)
 
     @property

@@ -85,8 +85,8 @@ class _Wish:
     drop: Callable[[Any], None]
 
 
-class OneJob(QObject):
-    """Runs one job at a time. The newest wish wins: what runs is stopped, its answer dropped."""
+class _Owner(QObject):
+    """Owns the one job that runs; what comes after it is for subclasses to say."""
 
     progressed = Signal(object)
     failed = Signal(object)
@@ -97,9 +97,63 @@ class OneJob(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._job: Job | None = None
+        self._closing = False
+
+    def _begin(self, steps: Callable[[], Steps], succeeded: Callable[[Any], None]) -> None:
+        """Start a job, while none runs."""
+        self._job = Job(steps, self)
+        self._job.progressed.connect(self._on_progress)
+        self._job.succeeded.connect(succeeded)
+        self._job.failed.connect(self._on_failure)
+        self._job.finished.connect(self._on_finished)
+        self._job.start()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Nothing that runs or waits is wanted any more."""
+        self._forget()
+        if self._job is not None:
+            self._job.stop()
+
+    def shutdown(self) -> bool:
+        """Run nothing any more. True while a job still runs; then `finished` will come."""
+        self._closing = True
+        self.cancel()
+        return self._job is not None
+
+    @Slot(object)
+    def _on_progress(self, report: object) -> None:
+        self.progressed.emit(report)
+
+    @Slot(object)
+    def _on_failure(self, error: JobError) -> None:
+        self.failed.emit(error)
+
+    @Slot()
+    def _on_finished(self) -> None:
+        if self._job is not None:
+            self._job.deleteLater()
+        self._job = None
+        if self._closing:
+            self.finished.emit()
+        self._go_on()
+
+    def _forget(self) -> None:
+        """Drop what waits, and the answer of what runs."""
+        raise NotImplementedError
+
+    def _go_on(self) -> None:
+        """Begin what waits: no job runs any more."""
+        raise NotImplementedError
+
+
+class OneJob(_Owner):
+    """Runs one job at a time. The newest wish wins: what runs is stopped, its answer dropped."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
         self._wish: _Wish | None = None  # what the present job is for; None where nobody cares
         self._next: _Wish | None = None
-        self._closing = False
 
     @property
     def busy(self) -> bool:
@@ -117,34 +171,18 @@ class OneJob(QObject):
             return
         self._next = _Wish(steps, take, drop)
         if self._job is None:
-            self._start()
+            self._go_on()
         else:
             self._wish = None
             self._job.stop()
 
-    @Slot()
-    def cancel(self) -> None:
-        """Nothing that runs or waits is wanted any more."""
+    def _forget(self) -> None:
         self._wish = self._next = None
-        if self._job is not None:
-            self._job.stop()
 
-    def shutdown(self) -> bool:
-        """Run nothing any more. True while a job still runs; then `finished` will come."""
-        self._closing = True
-        self.cancel()
-        return self._job is not None
-
-    def _start(self) -> None:
-        wish, self._next = self._next, None
-        assert wish is not None
-        self._wish = wish
-        self._job = Job(wish.steps, self)
-        self._job.progressed.connect(self._on_progress)
-        self._job.succeeded.connect(lambda answer: self._on_success(wish, answer))
-        self._job.failed.connect(self._on_failure)
-        self._job.finished.connect(self._on_finished)
-        self._job.start()
+    def _go_on(self) -> None:
+        wish, self._wish, self._next = self._next, self._next, None
+        if wish is not None:
+            self._begin(wish.steps, lambda answer: self._on_success(wish, answer))
 
     @Slot(object)
     def _on_progress(self, report: object) -> None:
@@ -163,32 +201,14 @@ class OneJob(QObject):
         if self._wish is not None:
             self.failed.emit(error)
 
-    @Slot()
-    def _on_finished(self) -> None:
-        if self._job is not None:
-            self._job.deleteLater()
-        self._job = self._wish = None
-        if self._closing:
-            self.finished.emit()
-        elif self._next is not None:
-            self._start()
 
-
-class InTurn(QObject):
+class InTurn(_Owner):
     """Runs one job at a time; what is asked for meanwhile is done afterwards, in turn."""
-
-    progressed = Signal(object)
-    failed = Signal(object)
-    """A JobError."""
-    finished = Signal()
-    """After `shutdown`: nothing runs any more."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._job: Job | None = None
         self._take: Callable[[Any], None] = _drop
         self._waiting: list[Callable[[], None]] = []
-        self._closing = False
 
     @property
     def busy(self) -> bool:
@@ -198,12 +218,7 @@ class InTurn(QObject):
     def run(self, steps: Callable[[], Steps], take: Callable[[Any], None]) -> None:
         """Run a job, while none runs, and hand its answer to `take`."""
         self._take = take
-        self._job = Job(steps, self)
-        self._job.progressed.connect(self.progressed)
-        self._job.succeeded.connect(self._on_success)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._job.start()
+        self._begin(steps, self._on_success)
 
     def later(self, do: Callable[[], None]) -> None:
         """Do it after the job that runs, and after all that waits."""
@@ -216,33 +231,18 @@ class InTurn(QObject):
         else:
             self._waiting.insert(0, do)
 
-    def cancel(self) -> None:
-        """Give up what runs and what waits."""
+    def _forget(self) -> None:
         self._waiting.clear()
         self._take = _drop  # the answer may be on its way already
-        if self._job is not None:
-            self._job.stop()
 
-    def shutdown(self) -> bool:
-        """Run nothing any more. True while a job still runs; then `finished` will come."""
-        self._closing = True
-        self.cancel()
-        return self._job is not None
+    def _go_on(self) -> None:
+        # Not all of them start a job, after which the next would come.
+        while self._waiting and self._job is None:
+            self._waiting.pop(0)()
 
     @Slot(object)
     def _on_success(self, answer: object) -> None:
         self._take(answer)
-
-    @Slot()
-    def _on_finished(self) -> None:
-        if self._job is not None:
-            self._job.deleteLater()
-        self._job = None
-        if self._closing:
-            self.finished.emit()
-        # Not all of them start a job, after which the next would come.
-        while self._waiting and self._job is None:
-            self._waiting.pop(0)()
 
 
 def _drop(_answer: object) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtGui import QColor, QPainter
 
-from app.block import GREY_TABLE, Block
+from app.block import Block
 from unet_core.annotation import BACKGROUND, Annotation, ClassInfo
 from unet_core.edits import TILE, bounding_box
 from unet_core.labels import Labels, class_of, classes_of
@@ -442,7 +442,7 @@ class PredictionLayer:
             self._interior = None  # of another network
         else:
             if self._interior is None:
-                self._interior = _SparsePlane(*self._size, GREY_TABLE)
+                self._interior = _SparsePlane(*self._size, ())  # never painted
             self._interior.write(rect, interior)
             self._interior.keep_near(rect, MOST_BLOCKS)
         return True

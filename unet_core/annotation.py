@@ -688,8 +688,7 @@ def _split(rect: Rect) -> Iterator[tuple[int, int, Rect]]:
 
 def _within(row: int, col: int, part: Rect) -> tuple[slice, slice]:
     """Index of a part of the plane within its tile."""
-    y, x = part.y - row * TILE, part.x - col * TILE
-    return slice(y, y + part.height), slice(x, x + part.width)
+    return _relative(part, Rect(row * TILE, col * TILE, TILE, TILE))
 
 
 def _relative(part: Rect, whole: Rect) -> tuple[slice, slice]:

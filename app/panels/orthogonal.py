@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from app import overlays
-from app.block import GREY_TABLE
+from app.block import Block
 from app.panels.base import Panel
 from app.slices import Cut, Cuts
 
@@ -120,7 +118,7 @@ class CutView(QWidget):
         part = QRectF(
             0, 0, self._voxels.width() / self._step[0], self._voxels.height() / self._step[1]
         )
-        image = _image(cut.image, GREY_TABLE)
+        image = Block(0, 0, cut.image).image
         painter.setRenderHint(
             QPainter.RenderHint.SmoothPixmapTransform,
             image.width() > area.width() or image.height() > area.height(),
@@ -130,7 +128,7 @@ class CutView(QWidget):
         if self._table and cut.labels.any():
             coarse = max(area.width() / part.width(), area.height() / part.height()) > COARSE
             table = borderless(self._table) if coarse else self._table
-            painter.drawImage(area, _image(cut.labels, table), part)
+            painter.drawImage(area, Block(0, 0, cut.labels, table).image, part)
         if self._point is not None:
             overlays.paint_cross_lines(painter, area, self.place_of(*self._point))
 
@@ -140,16 +138,6 @@ def borderless(table: Sequence[int]) -> list[int]:
     half = len(table) // 2
     areas, borders = table[:half], table[half:]
     return [*areas, *(area or border for area, border in zip(areas, borders, strict=True))]
-
-
-def _image(pixels: NDArray[np.uint8], table: Sequence[int]) -> QImage:
-    """A QImage over the memory of `(Y, X)` indices or `(Y, X, 3)` colours, C-contiguous."""
-    height, width = pixels.shape[:2]
-    kind = QImage.Format.Format_Indexed8 if pixels.ndim == 2 else QImage.Format.Format_RGB888
-    image = QImage(pixels.data, width, height, pixels.strides[0], kind)
-    if pixels.ndim == 2:
-        image.setColorTable(table)
-    return image
 
 
 class OrthogonalPanel(Panel):

@@ -182,7 +182,7 @@ def test_the_budget_of_the_history_counts_all_images(painted):
         while (edit := stroke(annotation, history, random)) is None:
             pass
         project.record(edit, 3)
-        # What nobody has loaded in this session may go, eight steps at a time, of any image.
+        # What nobody has loaded since it was opened may go, eight steps at a time, of any image.
         assert before - 8 < project.edit_count() <= before + 1 - 7
     with Project.open(path) as project:
         for number, (known, _) in memory.items():
